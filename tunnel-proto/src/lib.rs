@@ -1,1 +1,59 @@
-//! Placeholder while the workspace is laid out.
+//! Both halves of cloudflared's tunnel protocol: an **edge** that an unmodified cloudflared
+//! connects to, and a **connector** that takes cloudflared's place.
+//!
+//! A connector behind NAT dials out. Over that one connection the edge, now the HTTP/2 *client*,
+//! sends visitors' requests down, and the connector answers them from a web server or from any
+//! tower service:
+//!
+//! ```
+//! use std::{convert::Infallible, future, sync::Mutex};
+//!
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt as _, Full};
+//! use tunnel_proto::edge::{Acceptor, Refusal, Registered, Registration, Router};
+//! use tunnel_proto::{ConnectionId, Credentials, TunnelSecret, connector::Connector};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let secret = TunnelSecret::new([7; 32]);
+//! let id = "11111111-2222-3333-4444-555555555555".parse()?;
+//! let (edge_io, connector_io) = tokio::io::duplex(1 << 16); // TCP and TLS in real life
+//!
+//! let io = Mutex::new(Some(connector_io));
+//! let dial = move |_| future::ready(io.lock().unwrap().take().ok_or(std::io::ErrorKind::NotConnected.into()));
+//! let hello = tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::from("hello"))));
+//! let connector = Connector::builder(Credentials::new("account", id, secret.clone()), dial);
+//! tokio::spawn(connector.connections(1).service(hello)?.run(future::pending()));
+//!
+//! let acceptor = Acceptor::new(move |claim: &Registration| match *claim.credentials.secret() == secret {
+//!     true => Ok(Registered::new(ConnectionId::from_bytes([9; 16]), "home")),
+//!     false => Err(Refusal::unauthorized()),
+//! });
+//! let tunnel = Router::new().attach(acceptor.accept(edge_io).await?);
+//! let response = tunnel.send(Request::get("https://app.example.com/").body(Full::default())?).await?;
+//! assert_eq!(response.into_body().collect().await?.to_bytes(), "hello");
+//! # Ok(()) }
+//! ```
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod connector;
+mod credentials;
+pub mod edge;
+mod error;
+mod id;
+mod limits;
+mod net;
+pub mod origin;
+mod rpc;
+mod secret;
+mod state;
+mod stream;
+
+pub use self::{
+    credentials::Credentials,
+    error::Error,
+    id::{ConnectionId, ConnectorId, TunnelId},
+    secret::TunnelSecret,
+};

@@ -1,0 +1,193 @@
+//! Keeping the connections up.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    builder::{Connector, Settings, random},
+    connection::{self, OnEvent},
+    dial::Dial,
+    event::Event,
+    service::HttpService,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    id::ConnectorId,
+    limits,
+    rpc::registration::{Refusal, Registration},
+    state::backoff::Backoff,
+};
+
+/// Features told to the edge. Configuration pushes are not among them: the rules are local.
+const FEATURES: [&str; 1] = ["serialized_headers"];
+
+/// Runs all connections; see [`Connector::run`].
+pub(super) async fn run<D: Dial, S: HttpService>(
+    connector: Connector<D, S>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let settings = connector.settings;
+    let (stop, stopped) = watch::channel(false);
+    let registered = watch::Sender::new(0_usize);
+    let mut slots = JoinSet::new();
+    for index in 0..settings.connections {
+        let slot = Slot {
+            settings: Arc::clone(&settings),
+            connector_id: connector.id,
+            index,
+            address: usize::from(index),
+            registered: registered.clone(),
+            stopped: stopped.clone(),
+        };
+        slots.spawn(slot.keep(connector.service.clone()));
+    }
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            // A slot ends by itself only when going on is of no use.
+            Some(ended) = slots.join_next() => match ended {
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(())) | Err(_) => {}
+            },
+        }
+    }
+    stop.send_replace(true);
+    let finished = async { while slots.join_next().await.is_some() {} };
+    let _ = timeout(settings.grace_period, finished).await;
+    Ok(())
+}
+
+/// The place of one connection, filled again whenever it falls empty.
+struct Slot<D> {
+    settings: Arc<Settings<D>>,
+    connector_id: ConnectorId,
+    index: u8,
+    address: usize,
+    /// How many connections have registered since the start.
+    registered: watch::Sender<usize>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl<D: Dial> Slot<D> {
+    async fn keep<S: HttpService>(mut self, service: S) -> Result<(), Error> {
+        if self.index > 0 {
+            let mut registered = self.registered.subscribe();
+            tokio::select! {
+                _ = registered.wait_for(|count| *count > 0) => {}
+                () = stopped(self.stopped.clone()) => return Ok(()),
+            }
+        }
+        let backoff = Backoff::default();
+        let mut down_since = now();
+        let mut failures: u8 = 0;
+        loop {
+            let succeeded = AtomicBool::new(false);
+            let error = match self.attempt(service.clone(), failures, &succeeded).await {
+                Ok(()) => {
+                    (self.settings.on_event)(Event::Disconnected { index: self.index });
+                    return Ok(());
+                }
+                Err(_) if *self.stopped.borrow() => return Ok(()),
+                Err(error) => error,
+            };
+            if succeeded.into_inner() {
+                down_since = now();
+                failures = 0;
+            }
+            if let Some(cause) = error.refusal() {
+                if cause == Refusal::DUPLICATE {
+                    self.address += usize::from(self.settings.connections);
+                } else if !error.is_retryable() && *self.registered.borrow() == 0 {
+                    return Err(error);
+                }
+            }
+            failures = failures.saturating_add(1);
+            let wait = backoff.wait(down_since.elapsed(), u32::from_le_bytes(random()?));
+            let after =
+                error.retry_after().map_or(wait, |asked| wait.max(asked.min(RETRY_AFTER_CAP)));
+            let error = Arc::new(error);
+            (self.settings.on_event)(Event::Retrying { index: self.index, error, after });
+            tokio::select! {
+                () = sleep(after) => {}
+                () = stopped(self.stopped.clone()) => return Ok(()),
+            }
+        }
+    }
+
+    /// Dials, registers and serves, once.
+    async fn attempt<S: HttpService>(
+        &self,
+        service: S,
+        failures: u8,
+        succeeded: &AtomicBool,
+    ) -> Result<(), Error> {
+        let dial = timeout(2 * limits::DIAL_TIMEOUT, self.settings.dial.dial(self.address));
+        let io = tokio::select! {
+            io = dial => match io {
+                Ok(Ok(io)) => io,
+                Ok(Err(error)) => {
+                    let kind = ErrorKind::Network("the edge can't be reached".into());
+                    return Err(Error::from(kind).with_source(error));
+                }
+                Err(_) => return Err(ErrorKind::Network("the edge did not answer in time".into()).into()),
+            },
+            () = stopped(self.stopped.clone()) => return Ok(()),
+        };
+        let on_registered = |registered| {
+            succeeded.store(true, Ordering::Relaxed);
+            self.registered.send_modify(|count| *count += 1);
+            (self.settings.on_event)(Event::Connected { index: self.index, registered });
+        };
+        let settings = Arc::clone(&self.settings);
+        let on_event: OnEvent = Arc::new(move |event| (settings.on_event)(event));
+        let registration = self.registration(failures);
+        let stopped = self.stopped.clone();
+        connection::serve(io, registration, service, stopped, &on_registered, on_event).await
+    }
+
+    fn registration(&self, failures: u8) -> Registration {
+        let settings = &self.settings;
+        Registration {
+            version: settings.version.clone(),
+            arch: arch(),
+            features: FEATURES.map(String::from).to_vec(),
+            previous_attempts: failures,
+            ..Registration::new(settings.credentials.clone(), self.connector_id, self.index)
+        }
+    }
+}
+
+/// An edge may ask for patience, but not for ever.
+const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
+
+/// Platform as cloudflared spells it: Go's names.
+fn arch() -> String {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("{}_{arch}", std::env::consts::OS)
+}
+
+async fn stopped(mut stopped: watch::Receiver<bool>) {
+    // A dropped sender means that `run` itself was dropped.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "a shell; tokio's clock, so tests can pause it")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,26 @@
+//! The edge's half: accept connectors, then send visitors' requests down to them.
+//!
+//! [`Acceptor`] turns a connection that finished TLS into a registered [`Connection`]. A
+//! [`Router`] gathers connections into [`Tunnel`]s and knows which host name belongs to which.
+
+mod acceptor;
+mod connection;
+mod control;
+mod driver;
+mod router;
+mod tunnel;
+
+pub use self::{
+    acceptor::{Acceptor, Authenticate},
+    connection::{Connection, Phase},
+    router::Router,
+    tunnel::Tunnel,
+};
+pub use crate::{
+    net::body::Incoming,
+    rpc::registration::{Refusal, Registered, Registration},
+    stream::{
+        request::EdgeHeaders,
+        response::{OriginFailure, ResponseSource},
+    },
+};

@@ -1,0 +1,97 @@
+//! Host names, tunnels and their connections.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+
+use super::{connection::Connection, tunnel::Tunnel};
+use crate::{error::Error, id::TunnelId, state::routes::Routes};
+
+/// Finds the tunnel that serves a host name.
+///
+/// Look-ups take no lock; routes and connections may change at any time. A route says which
+/// tunnel *owns* a name, whether or not a connector is there: a connection serves nothing but
+/// the names routed to its tunnel.
+///
+/// ```
+/// use tunnel_proto::{TunnelId, edge::Router};
+///
+/// let router = Router::new();
+/// let tunnel = TunnelId::from_bytes([7; 16]);
+/// router.set_route("*.example.com", tunnel)?;
+/// assert_eq!(router.route("app.example.com"), Some(tunnel));
+/// assert_eq!(router.route("example.com"), None);
+/// # Ok::<(), tunnel_proto::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Router {
+    routes: ArcSwap<Routes>,
+    tunnels: ArcSwap<HashMap<TunnelId, Arc<Tunnel>>>,
+    changes: Mutex<()>,
+}
+
+impl Router {
+    /// Makes a router without routes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives a name to a tunnel: `app.example.com`, or `*.example.com` for any one label.
+    ///
+    /// # Errors
+    ///
+    /// A name that no host can have is the caller's fault.
+    pub fn set_route(&self, name: &str, tunnel: TunnelId) -> Result<(), Error> {
+        let _guard = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut routes = Routes::clone(&self.routes.load());
+        routes.set(name, tunnel)?;
+        self.routes.store(Arc::new(routes));
+        Ok(())
+    }
+
+    /// Takes a name away. Returns whether it was routed.
+    pub fn remove_route(&self, name: &str) -> bool {
+        let _guard = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut routes = Routes::clone(&self.routes.load());
+        let removed = routes.remove(name);
+        self.routes.store(Arc::new(routes));
+        removed
+    }
+
+    /// Adds a registered connection to its tunnel, until it closes.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn attach(&self, connection: Connection) -> Arc<Tunnel> {
+        let tunnel = self.tunnel_or_new(connection.registration().credentials.tunnel_id());
+        tunnel.attach(connection);
+        tunnel
+    }
+
+    /// Which tunnel owns a host name. Case, a port and a trailing dot do not count.
+    pub fn route(&self, host: &str) -> Option<TunnelId> {
+        self.routes.load().find(host)
+    }
+
+    /// The tunnel with this id, if one of its connectors has ever connected.
+    pub fn tunnel(&self, id: TunnelId) -> Option<Arc<Tunnel>> {
+        self.tunnels.load().get(&id).cloned()
+    }
+
+    fn tunnel_or_new(&self, id: TunnelId) -> Arc<Tunnel> {
+        let _guard = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let tunnels = self.tunnels.load();
+        if let Some(tunnel) = tunnels.get(&id) {
+            return Arc::clone(tunnel);
+        }
+        let tunnel = Tunnel::new(id);
+        let mut tunnels = HashMap::clone(&tunnels);
+        tunnels.insert(id, Arc::clone(&tunnel));
+        self.tunnels.store(Arc::new(tunnels));
+        tunnel
+    }
+}

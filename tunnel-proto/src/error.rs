@@ -1,0 +1,154 @@
+//! One error for the whole crate, sorted by whose fault it is.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+/// What went wrong in a tunnel.
+///
+/// The predicates answer what a caller does next; the text is for people. Its `source` holds the
+/// error underneath, if there is one.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Whose fault, then what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    /// Our caller handed us something that can't work.
+    Caller(String),
+    /// The peer broke the protocol.
+    Peer(String),
+    /// The edge said no to a registration.
+    Refused { cause: String, retry_after: Option<Duration> },
+    /// The connection is gone or can't be made.
+    Network(String),
+    /// No connection can take the request just now.
+    Busy,
+    /// No connector of the tunnel is connected.
+    Offline,
+    /// The other side gave up on this stream.
+    Cancelled,
+}
+
+impl Error {
+    /// Whether the same call may succeed later without a change by anybody.
+    pub fn is_retryable(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Network(_) | ErrorKind::Busy | ErrorKind::Offline => true,
+            ErrorKind::Refused { retry_after, .. } => retry_after.is_some(),
+            ErrorKind::Caller(_) | ErrorKind::Peer(_) | ErrorKind::Cancelled => false,
+        }
+    }
+
+    /// How long the edge asked a refused connector to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.kind {
+            ErrorKind::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// The edge's own words when it refused a registration.
+    pub fn refusal(&self) -> Option<&str> {
+        match &self.kind {
+            ErrorKind::Refused { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer broke the protocol.
+    pub fn is_peer_fault(&self) -> bool {
+        matches!(self.kind, ErrorKind::Peer(_))
+    }
+
+    /// Whether the caller passed something that can't work.
+    pub fn is_caller_fault(&self) -> bool {
+        matches!(self.kind, ErrorKind::Caller(_))
+    }
+
+    /// Whether no connector of the tunnel is connected.
+    pub fn is_offline(&self) -> bool {
+        self.kind == ErrorKind::Offline
+    }
+
+    /// Whether every connection of the tunnel is full.
+    pub fn is_busy(&self) -> bool {
+        self.kind == ErrorKind::Busy
+    }
+
+    pub(crate) fn with_source(
+        mut self,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            ErrorKind::Caller(what) | ErrorKind::Network(what) => f.write_str(what),
+            ErrorKind::Peer(what) => write!(f, "the peer broke the tunnel protocol: {what}"),
+            ErrorKind::Refused { cause, .. } => {
+                write!(f, "the edge refused the registration: {}", cause.escape_debug())
+            }
+            ErrorKind::Busy => f.write_str("every connection of the tunnel is full"),
+            ErrorKind::Offline => f.write_str("no connector of the tunnel is connected"),
+            ErrorKind::Cancelled => f.write_str("the other side gave up on the stream"),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+}
+
+impl From<h2::Error> for Error {
+    fn from(error: h2::Error) -> Self {
+        let kind = if error.is_io() {
+            ErrorKind::Network("the tunnel connection broke".into())
+        } else if error.is_go_away() {
+            ErrorKind::Network("the peer closed the tunnel connection".into())
+        } else if error.is_reset() && error.is_remote() {
+            ErrorKind::Cancelled
+        } else {
+            ErrorKind::Peer("an HTTP/2 error".into())
+        };
+        Self::from(kind).with_source(error)
+    }
+}
+
+impl From<capnp::Error> for Error {
+    fn from(error: capnp::Error) -> Self {
+        Self::from(ErrorKind::Peer("an unreadable message on the control stream".into()))
+            .with_source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_whether_to_come_back() {
+        let refused = |retry_after| {
+            Error::from(ErrorKind::Refused { cause: "no\nsuch tunnel".into(), retry_after })
+        };
+        assert!(!refused(None).is_retryable());
+        assert!(refused(Some(Duration::from_secs(3))).is_retryable());
+        assert_eq!(
+            refused(None).to_string(),
+            "the edge refused the registration: no\\nsuch tunnel"
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! Every bound of the crate, with its reason. What happens at a bound stands beside it.
+
+use std::time::Duration;
+
+/// A whole message on the control stream before registration. Registrations are about 600 bytes;
+/// a longer one ends the stream.
+pub(crate) const RPC_MESSAGE_BYTES_ANONYMOUS: usize = 64 * 1024;
+
+/// A whole message on the control stream of a registered connection: a connector reports its
+/// local configuration there. A longer one ends the stream.
+pub(crate) const RPC_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// Segments in one Cap'n Proto message. cloudflared sends one; the crate's own default is 512.
+pub(crate) const RPC_SEGMENTS: usize = 64;
+
+/// Questions that a connector may leave unfinished. cloudflared has two at most.
+pub(crate) const RPC_QUESTIONS: usize = 64;
+
+/// Answers queued for a connector that does not read. More ends the stream.
+pub(crate) const RPC_OUTPUT_BYTES: usize = 1024 * 1024;
+
+/// From the end of TLS to a registration, on the edge; cloudflared gives up after 5 s.
+pub(crate) const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a refused connector may take to read why, before the edge hangs up.
+pub(crate) const REFUSAL_LINGER: Duration = Duration::from_millis(500);
+
+/// An origin's header list as one serialized value, and the lists around it. Beyond it HTTP/2
+/// itself answers 431 on requests, and a response becomes an error of that stream.
+pub(crate) const HEADER_LIST_BYTES: u32 = 1024 * 1024;
+
+/// Headers of one response after unpacking. More is a peer's fault: `http::HeaderMap` holds
+/// 32,768 at most.
+pub(crate) const HEADER_COUNT: usize = 8_192;
+
+/// Flow-control window of one stream: 84 MB/s at 50 ms.
+pub(crate) const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Flow-control window of a connection: four stalled streams leave room for the others.
+pub(crate) const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// Small unread DATA frames that a connection may hold, in bytes charged by `h2`. The automatic
+/// budget lets one slow reader of an event stream end the whole connection.
+pub(crate) const DATA_FRAME_BUDGET: usize = 64 * 1024 * 1024;
+
+/// Largest DATA frame we take and send. Larger ones are slower and delay other streams.
+pub(crate) const FRAME_BYTES: u32 = 64 * 1024;
+
+/// Unsent bytes that one stream may hold; then its source is not read any further.
+pub(crate) const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Requests that the edge may have open on one connection. More wait, then fail as busy.
+pub(crate) const CONCURRENT_STREAMS: u32 = 1_000;
+
+/// How long a request waits for a free stream before it fails as busy.
+pub(crate) const STREAM_WAIT: Duration = Duration::from_secs(10);
+
+/// Quiet time after which a peer is asked whether it is alive, and the time it has to answer.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A TCP connection and a TLS handshake to the edge, each.
+pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);

@@ -1,0 +1,100 @@
+//! Sending a body on a stream.
+
+use std::{
+    error::Error as StdError,
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http_body::{Body, Frame};
+
+use crate::error::{Error, ErrorKind};
+
+/// Sends a body to its end, with its trailers, as fast as the peer takes it.
+///
+/// The body's own chunks travel as they are; nothing is copied.
+///
+/// # Errors
+///
+/// A body that fails resets the stream, so that the peer can't take a part for the whole. A peer
+/// that resets the stream ends this too.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the stream's sending half, which resets it.
+pub(crate) async fn send<B>(body: B, stream: &mut SendStream<Bytes>) -> Result<(), Error>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let mut body = pin!(body);
+    while let Some(frame) = next_frame(body.as_mut(), stream).await? {
+        match frame.into_data().map_err(Frame::into_trailers) {
+            Ok(data) => {
+                let is_last = body.is_end_stream();
+                send_data(data, is_last, stream).await?;
+                if is_last {
+                    return Ok(());
+                }
+            }
+            Err(Ok(trailers)) => return Ok(stream.send_trailers(trailers)?),
+            Err(Err(_)) => {}
+        }
+    }
+    Ok(stream.send_data(Bytes::new(), true)?)
+}
+
+/// Waits for the body, but no longer than the peer wants it.
+async fn next_frame<B>(
+    mut body: Pin<&mut B>,
+    stream: &mut SendStream<Bytes>,
+) -> Result<Option<Frame<Bytes>>, Error>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    poll_fn(|cx| {
+        if let Poll::Ready(reason) = stream.poll_reset(cx) {
+            return Poll::Ready(Err(match reason {
+                Ok(_) => ErrorKind::Cancelled.into(),
+                Err(error) => error.into(),
+            }));
+        }
+        body.as_mut().poll_frame(cx).map(|frame| match frame {
+            Some(Ok(frame)) => Ok(Some(frame)),
+            None => Ok(None),
+            Some(Err(error)) => {
+                stream.send_reset(Reason::CANCEL);
+                let kind = ErrorKind::Network("a body broke off before its end".into());
+                Err(Error::from(kind).with_source(error))
+            }
+        })
+    })
+    .await
+}
+
+async fn send_data(
+    mut data: Bytes,
+    is_last: bool,
+    stream: &mut SendStream<Bytes>,
+) -> Result<(), Error> {
+    loop {
+        if data.is_empty() {
+            return if is_last { Ok(stream.send_data(data, true)?) } else { Ok(()) };
+        }
+        stream.reserve_capacity(data.len());
+        let capacity = match poll_fn(|cx| stream.poll_capacity(cx)).await {
+            Some(capacity) => capacity?,
+            None => return Err(ErrorKind::Cancelled.into()),
+        };
+        let part = data.split_to(capacity.min(data.len()));
+        let ends = is_last && data.is_empty();
+        stream.send_data(part, ends)?;
+        if ends {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Header names that must not cross a hop, and those that only the edge may state.
+
+use http::{HeaderMap, HeaderName, header};
+
+/// Names that only the tunnel's own ends use, by prefix.
+const INTERNAL: [&str; 3] = ["cf-cloudflared-", "cf-int-", "cf-proxy-"];
+
+/// Names that tell the origin who the visitor is, or steer a connector, by prefix.
+const OWNED: [&str; 2] = ["cf-access-", "cf-warp-tag-"];
+
+/// The same, whole names.
+const OWNED_WHOLE: [&str; 2] = ["cf-trace-id", "cf-connecting-ip"];
+
+/// Hop-by-hop names that `Connection` need not list (RFC 9110 section 7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Whether the tunnel's two ends use this name between themselves.
+pub(crate) fn is_internal(name: &HeaderName) -> bool {
+    INTERNAL.iter().any(|prefix| name.as_str().starts_with(prefix))
+}
+
+/// Whether a visitor must not state this name, in either spelling: some servers read an
+/// underscore as a hyphen.
+pub(crate) fn is_owned(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let dashed;
+    let name = if name.contains('_') {
+        dashed = name.replace('_', "-");
+        &dashed
+    } else {
+        name
+    };
+    INTERNAL.iter().chain(&OWNED).any(|prefix| name.starts_with(prefix))
+        || OWNED_WHOLE.contains(&name)
+}
+
+/// Removes what belongs to one connection: the names that `Connection` lists, then the known
+/// ones. `TE` survives only as `trailers`.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    let listed: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        // A peer must not take these away by naming them.
+        .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::TE))
+        .collect();
+    for name in listed.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    let wants_trailers = headers.get_all(header::TE).iter().any(|te| {
+        te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"trailers")
+    });
+    headers.remove(header::TE);
+    if wants_trailers {
+        headers.insert(header::TE, header::HeaderValue::from_static("trailers"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owned_names_have_underscore_twins() {
+        for name in [
+            "cf-access-jwt-assertion",
+            "cf_access_jwt_assertion",
+            "cf-access_authenticated-user-email",
+            "cf-cloudflared-proxy-src",
+            "cf-int-x",
+            "cf-proxy-x",
+            "cf-warp-tag-id",
+            "cf-trace-id",
+            "cf_connecting_ip",
+        ] {
+            assert!(is_owned(&HeaderName::from_static(name)), "{name}");
+        }
+        for name in ["cf-ray", "cf-accessory", "x-cf-access-x", "x_y"] {
+            assert!(!is_owned(&HeaderName::from_static(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn connection_removes_what_it_lists_but_not_the_message() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "X-Hop, content-length, host"),
+            ("connection", "close"),
+            ("x-hop", "1"),
+            ("content-length", "3"),
+            ("host", "a.test"),
+            ("te", "gzip, trailers"),
+            ("upgrade", "h2c"),
+            ("x-keep", "1"),
+        ] {
+            headers.append(name, value.parse().unwrap());
+        }
+        strip(&mut headers);
+        let mut left: Vec<_> =
+            headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        left.sort_unstable();
+        assert_eq!(
+            left,
+            [("content-length", "3"), ("host", "a.test"), ("te", "trailers"), ("x-keep", "1")]
+        );
+    }
+}

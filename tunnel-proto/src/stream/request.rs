@@ -1,0 +1,242 @@
+//! A visitor's request head on its way down a tunnel.
+
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, request, uri};
+
+use super::{hop, kind};
+use crate::error::{Error, ErrorKind};
+
+/// Headers that the edge states to the origin, put into a request's extensions.
+///
+/// Of the visitor's own headers none that names an identity or steers the tunnel passes:
+/// `Cf-Access-*`, `Cf-Connecting-Ip`, `Cf-Warp-Tag-*`, `Cf-Trace-Id`, `Cf-Cloudflared-*`,
+/// `Cf-Int-*`, `Cf-Proxy-*`, each also with underscores. What stands here is added afterwards and
+/// takes the place of any visitor's header of the same name.
+///
+/// ```
+/// use http::{HeaderMap, Request};
+/// use tunnel_proto::edge::EdgeHeaders;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("cf-connecting-ip", "192.0.2.7".parse()?);
+/// let request = Request::get("https://app.example.com/").extension(EdgeHeaders(headers)).body(())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct EdgeHeaders(pub HeaderMap);
+
+/// Makes the head that travels: one host, origin-form path, nothing that belongs to the visitor's
+/// own connection, nothing the visitor must not state.
+///
+/// # Errors
+///
+/// `CONNECT`, a missing or ambiguous host, and anything else that can't be one clear HTTP/2
+/// request is the caller's fault.
+pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error> {
+    if parts.method == Method::CONNECT {
+        return Err(caller("CONNECT can't travel through a tunnel"));
+    }
+    let authority = authority(&parts)?;
+    let path = match parts.uri.path_and_query() {
+        Some(path) if path.as_str().starts_with('/') || path == "*" => path.clone(),
+        _ => uri::PathAndQuery::from_static("/"),
+    };
+    let scheme = parts.uri.scheme().cloned().unwrap_or(uri::Scheme::HTTPS);
+
+    let edge = parts.extensions.remove::<EdgeHeaders>().unwrap_or_default();
+    hop::strip(&mut parts.headers);
+    parts.headers.remove(header::HOST);
+    let mut headers = without_owned(parts.headers);
+    for name in edge.0.keys().filter(|name| !hop::is_internal(name)) {
+        headers.remove(name);
+        for value in edge.0.get_all(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    check_length(&headers)?;
+
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
+    let mut request = Request::new(());
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = uri.map_err(|error| caller("an unusable target").with_source(error))?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Makes of a tunnel's stream what an HTTP/1.1 server would have read: `Host` from `:authority`,
+/// one `Cookie`.
+pub(crate) fn from_tunnel(parts: &mut request::Parts) {
+    parts.headers.remove(kind::UPGRADE);
+    parts.headers.remove(header::HOST);
+    if let Some(host) = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
+        parts.headers.insert(header::HOST, host);
+    }
+    join_cookies(&mut parts.headers);
+    parts.version = http::Version::HTTP_11;
+}
+
+/// The one host of a request: lower case, no trailing dot, no user information.
+fn authority(parts: &request::Parts) -> Result<uri::Authority, Error> {
+    let hosts = parts.headers.get_all(header::HOST);
+    let authority = match (parts.uri.authority(), hosts.iter().next()) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(host)) if hosts.iter().count() == 1 => {
+            host.to_str().map_err(|_| caller("a host that is not ASCII"))?
+        }
+        (None, Some(_)) => return Err(caller("more than one Host header")),
+        (None, None) => return Err(caller("a request without a host")),
+    };
+    if authority.contains('@') {
+        return Err(caller("user information in the host"));
+    }
+    let lower = authority.to_ascii_lowercase();
+    let (host, port) = match lower.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (lower.as_str(), None),
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let normal = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    normal.parse().map_err(|error| caller("an unusable host").with_source(error))
+}
+
+fn without_owned(headers: HeaderMap) -> HeaderMap {
+    if headers.keys().any(hop::is_owned) {
+        headers
+            .iter()
+            .filter(|(name, _)| !hop::is_owned(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .fold(HeaderMap::new(), |mut kept, (name, value)| {
+                kept.append(name, value);
+                kept
+            })
+    } else {
+        headers
+    }
+}
+
+/// A body has one length or none (RFC 9110 section 8.6).
+fn check_length(headers: &HeaderMap) -> Result<(), Error> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(one), None) if one.as_bytes().iter().all(u8::is_ascii_digit) && !one.is_empty() => {
+            Ok(())
+        }
+        (None, _) => Ok(()),
+        _ => Err(caller("a Content-Length that is not one number")),
+    }
+}
+
+/// HTTP/2 may split cookies into several fields (RFC 9113 section 8.2.3); HTTP/1.1 may not.
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+fn caller(what: &str) -> Error {
+    ErrorKind::Caller(what.into()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(uri: &str, headers: &[(&str, &str)]) -> request::Parts {
+        let mut request = Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_host_is_stated_once_and_plainly() {
+        for (uri, host, expected) in [
+            ("/a?b=1", "App.Example.COM.", "https://app.example.com/a?b=1"),
+            ("/", "app.example.com:8443", "https://app.example.com:8443/"),
+            ("/", "[::1]:80", "https://[::1]:80/"),
+            ("http://a.test/x", "b.test", "http://a.test/x"),
+        ] {
+            let request = to_tunnel(head(uri, &[("host", host)])).unwrap();
+            assert_eq!(request.uri().to_string(), expected);
+            assert!(!request.headers().contains_key("host"));
+        }
+        for headers in [
+            &[][..],
+            &[("host", "a.test"), ("host", "b.test")],
+            &[("host", "user@a.test")],
+            &[("host", "a/b")],
+        ] {
+            assert!(to_tunnel(head("/", headers)).unwrap_err().is_caller_fault(), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_a_visitor_smuggles_passes() {
+        let request = to_tunnel(head(
+            "/",
+            &[
+                ("host", "a.test"),
+                ("connection", "cf-connecting-ip, x-hop"),
+                ("x-hop", "1"),
+                ("cf-cloudflared-proxy-connection-upgrade", "update-configuration"),
+                ("cf_cloudflared_proxy_src", "x"),
+                ("cf-access-jwt-assertion", "forged"),
+                ("cf-access-authenticated-user-email", "root@example.com"),
+                ("cf-connecting-ip", "203.0.113.66"),
+                ("x-twice", "1"),
+                ("x-twice", "2"),
+            ],
+        ))
+        .unwrap();
+        let names: Vec<_> = request.headers().iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["x-twice", "x-twice"]);
+    }
+
+    #[test]
+    fn what_the_edge_states_replaces_what_the_visitor_states() {
+        let mut parts = head(
+            "/",
+            &[("host", "a.test"), ("x-forwarded-for", "1.2.3.4"), ("cf-connecting-ip", "1.2.3.4")],
+        );
+        let mut edge = HeaderMap::new();
+        edge.insert("x-forwarded-for", "192.0.2.7".parse().unwrap());
+        edge.insert("cf-connecting-ip", "192.0.2.7".parse().unwrap());
+        edge.insert("cf-cloudflared-proxy-src", "never".parse().unwrap());
+        parts.extensions.insert(EdgeHeaders(edge));
+        let request = to_tunnel(parts).unwrap();
+        assert_eq!(request.headers()["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(request.headers()["cf-connecting-ip"], "192.0.2.7");
+        assert_eq!(request.headers().len(), 2);
+    }
+
+    #[test]
+    fn a_length_is_one_number() {
+        for lengths in [&["5", "6"][..], &["5", "5"], &["+5"], &["5, 5"], &[""], &["0x5"]] {
+            let headers: Vec<_> =
+                lengths.iter().map(|length| ("content-length", *length)).collect();
+            assert!(to_tunnel(head("http://a.test/", &headers)).is_err(), "{lengths:?}");
+        }
+        assert!(to_tunnel(head("http://a.test/", &[("content-length", "5")])).is_ok());
+    }
+
+    #[test]
+    fn an_origin_sees_one_host_and_one_cookie() {
+        let mut parts = head(
+            "https://app.example.com/",
+            &[
+                ("host", "elsewhere"),
+                ("cookie", "a=1"),
+                ("cookie", "b=2"),
+                ("cf-cloudflared-proxy-connection-upgrade", "websocket"),
+            ],
+        );
+        from_tunnel(&mut parts);
+        assert_eq!(parts.headers["host"], "app.example.com");
+        assert_eq!(parts.headers["cookie"], "a=1; b=2");
+        assert_eq!(parts.headers.len(), 2);
+    }
+}
