@@ -1,5 +1,7 @@
 //! What goes in at one end of a tunnel comes out at the other.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 mod harness;
 
 use bytes::Bytes;

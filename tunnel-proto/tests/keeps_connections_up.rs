@@ -1,5 +1,7 @@
 //! The life of a connector's connections: registering, losing, draining, being refused.
 
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
 mod harness;
 
 use std::{sync::Arc, time::Duration};

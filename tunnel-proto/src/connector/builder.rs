@@ -30,6 +30,7 @@ pub(super) struct Settings<D> {
     pub(super) connections: u8,
     pub(super) grace_period: Duration,
     pub(super) version: String,
+    pub(super) local_configuration: Option<Vec<u8>>,
     pub(super) on_event: Box<dyn Fn(Event) + Send + Sync>,
 }
 
@@ -60,6 +61,15 @@ impl<D: Dial> Builder<D> {
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.settings.version = version.into();
+        self
+    }
+
+    /// Tells the edge's operator the rules that this connector goes by: JSON in the shape of
+    /// cloudflared's configuration, `{"ingress":[{"service":"http://10.0.0.5"}]}`. At most 1 MiB;
+    /// nothing is told unless set.
+    #[must_use]
+    pub fn local_configuration(mut self, json: impl Into<Vec<u8>>) -> Self {
+        self.settings.local_configuration = Some(json.into());
         self
     }
 
@@ -100,6 +110,7 @@ impl<D: Dial> Connector<D, ()> {
                 connections: 4,
                 grace_period: Duration::from_secs(30),
                 version: concat!("sekimori-", env!("CARGO_PKG_VERSION")).into(),
+                local_configuration: None,
                 on_event: Box::new(|_| {}),
             },
             id: None,

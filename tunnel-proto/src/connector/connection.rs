@@ -3,10 +3,7 @@
 use std::{error::Error as StdError, future::poll_fn, sync::Arc};
 
 use bytes::Bytes;
-use h2::{
-    Reason, RecvStream,
-    server::{self, SendResponse},
-};
+use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, Request, Response, header};
 use http_body::Body;
 use tokio::{
@@ -18,7 +15,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    control::{self, ControlEvent},
+    control::{self, ControlEvent, Greeting},
     event::Event,
     service::{BoxError, HttpService},
 };
@@ -27,10 +24,7 @@ use crate::{
     limits,
     net::{body::Incoming, liveness, settings, upload},
     origin::{OriginError, OriginFailure},
-    rpc::{
-        client::ClientEvent,
-        registration::{Registered, Registration},
-    },
+    rpc::{client::ClientEvent, registration::Registered},
     stream::{kind::StreamKind, request, response},
 };
 
@@ -43,7 +37,7 @@ pub(super) type OnEvent = Arc<dyn Fn(Event) + Send + Sync>;
 /// Serves one connection until shutdown is complete (`Ok`) or something ends it (`Err`).
 pub(super) async fn serve<T, S>(
     io: T,
-    registration: Registration,
+    greeting: Greeting,
     service: S,
     shutdown: watch::Receiver<bool>,
     on_registered: OnRegistered<'_>,
@@ -58,7 +52,7 @@ where
         .map_err(|_| Error::from(ErrorKind::Network("the edge is silent after TLS".into())))??;
     let mut alive = std::pin::pin!(liveness::watch(connection.ping_pong()));
     let (events, mut control) = mpsc::channel::<ControlEvent>(4);
-    let mut registration = Some(registration);
+    let mut greeting = Some(greeting);
     let mut state = State::Anonymous;
     let registered = watch::Sender::new(false);
     let mut stopped = shutdown.clone();
@@ -73,12 +67,12 @@ where
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => match StreamKind::of(request.headers()) {
                     StreamKind::Control => {
-                        let Some(registration) = registration.take() else {
+                        let Some(greeting) = greeting.take() else {
                             return Err(ErrorKind::Peer("a second control stream".into()).into());
                         };
                         let receive = request.into_body();
                         let shutdown = shutdown.clone();
-                        tokio::spawn(control::run(registration, receive, respond, shutdown, events.clone()));
+                        tokio::spawn(control::run(greeting, receive, respond, shutdown, events.clone()));
                     }
                     StreamKind::Http => {
                         let service = service.clone();
@@ -99,7 +93,11 @@ where
                 }
                 Some(Ok(ClientEvent::Refused(refusal))) => return Err(refusal.into()),
                 Some(Ok(ClientEvent::Unregistered)) => state = State::Leaving,
-                Some(Ok(ClientEvent::LocalConfiguration(_))) => {}
+                Some(Ok(ClientEvent::LocalConfiguration(told))) => {
+                    if let Err(reason) = told {
+                        debug!(reason, "the edge did not take the local configuration");
+                    }
+                }
                 // Without a control stream nobody can take their leave: start anew.
                 Some(Err(error)) if state < State::Leaving => return Err(error),
                 Some(Err(_)) | None => {}

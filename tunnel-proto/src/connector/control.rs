@@ -16,21 +16,29 @@ use crate::{
 /// What the control stream tells the connection it belongs to.
 pub(super) type ControlEvent = Result<ClientEvent, Error>;
 
+/// What a connection has to say.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    pub(super) registration: Registration,
+    /// Told after the edge's yes, unless the edge brings the rules.
+    pub(super) local_configuration: Option<Vec<u8>>,
+}
+
 /// Registers, then waits for shutdown and takes its leave. Ends with the stream.
 pub(super) async fn run(
-    registration: Registration,
+    greeting: Greeting,
     receive: RecvStream,
     respond: SendResponse<Bytes>,
     shutdown: watch::Receiver<bool>,
     events: mpsc::Sender<ControlEvent>,
 ) {
-    if let Err(error) = converse(registration, receive, respond, shutdown, &events).await {
+    if let Err(error) = converse(greeting, receive, respond, shutdown, &events).await {
         let _ = events.send(Err(error)).await;
     }
 }
 
 async fn converse(
-    registration: Registration,
+    greeting: Greeting,
     mut receive: RecvStream,
     mut respond: SendResponse<Bytes>,
     mut shutdown: watch::Receiver<bool>,
@@ -40,13 +48,21 @@ async fn converse(
     head.headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     let mut send = respond.send_response(head, false)?;
-    let mut client = RegistrationClient::new(registration);
+    let mut client = RegistrationClient::new(greeting.registration);
+    let mut local_configuration = greeting.local_configuration;
     let mut registered = false;
     let mut leaving = false;
     loop {
         flush(&mut client, &mut send)?;
         while let Some(event) = client.poll_event() {
-            registered |= matches!(event, ClientEvent::Registered(_));
+            if let ClientEvent::Registered(details) = &event {
+                registered = true;
+                if let Some(json) = local_configuration.take()
+                    && !details.is_remotely_managed
+                {
+                    client.update_local_configuration(json);
+                }
+            }
             let is_last = matches!(event, ClientEvent::Unregistered | ClientEvent::Refused(_));
             if events.send(Ok(event)).await.is_err() {
                 return Ok(());

@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     builder::{Connector, Settings, random},
     connection::{self, OnEvent},
+    control::Greeting,
     dial::Dial,
     event::Event,
     service::HttpService,
@@ -57,9 +58,8 @@ pub(super) async fn run<D: Dial, S: HttpService>(
         tokio::select! {
             () = &mut shutdown => break,
             // A slot ends by itself only when going on is of no use.
-            Some(ended) = slots.join_next() => match ended {
-                Ok(Err(error)) => return Err(error),
-                Ok(Ok(())) | Err(_) => {}
+            Some(ended) = slots.join_next() => if let Ok(Err(error)) = ended {
+                return Err(error);
             },
         }
     }
@@ -152,9 +152,12 @@ impl<D: Dial> Slot<D> {
         };
         let settings = Arc::clone(&self.settings);
         let on_event: OnEvent = Arc::new(move |event| (settings.on_event)(event));
-        let registration = self.registration(failures);
+        // Told once for all connections: they share a process and its rules.
+        let local_configuration =
+            self.settings.local_configuration.clone().filter(|_| self.index == 0);
+        let greeting = Greeting { registration: self.registration(failures), local_configuration };
         let stopped = self.stopped.clone();
-        connection::serve(io, registration, service, stopped, &on_registered, on_event).await
+        connection::serve(io, greeting, service, stopped, &on_registered, on_event).await
     }
 
     fn registration(&self, failures: u8) -> Registration {

@@ -98,7 +98,7 @@ impl<A: Authenticate> Acceptor<A> {
         let mut control = ControlStream::open(requests.clone()).await?;
         let registration = control.registration().await?;
         let verdict = self.authenticate.authenticate(&registration).await;
-        control.respond(verdict.clone()).await?;
+        control.respond(verdict.clone())?;
         match verdict {
             Ok(registered) => {
                 Ok(Connection::new(*registration, registered, requests, control, driver))

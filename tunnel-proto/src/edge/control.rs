@@ -52,10 +52,7 @@ impl ControlStream {
         }
     }
 
-    pub(super) async fn respond(
-        &mut self,
-        verdict: Result<Registered, Refusal>,
-    ) -> Result<(), Error> {
+    pub(super) fn respond(&mut self, verdict: Result<Registered, Refusal>) -> Result<(), Error> {
         if !self.server.respond(verdict) {
             return Err(ErrorKind::Network("the connector gave up waiting".into()).into());
         }

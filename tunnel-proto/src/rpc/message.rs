@@ -111,7 +111,7 @@ pub(crate) enum Expected {
 
 /// Reads a message. `expected` tells what a question of ours, by its id, asked for.
 pub(crate) fn decode(
-    reader: rpc_capnp::message::Reader<'_>,
+    reader: message::Reader<'_>,
     expected: impl Fn(u32) -> Option<Expected>,
 ) -> Result<Message, Error> {
     // A tag beyond the schema is a newer message kind, not garbage.
@@ -159,9 +159,9 @@ pub(crate) fn encode(message: &Message) -> Vec<u8> {
 }
 
 /// Echoes a message that we don't understand, as the standard asks.
-pub(crate) fn encode_unimplemented(echo: rpc_capnp::message::Reader<'_>) -> Result<Vec<u8>, Error> {
+pub(crate) fn encode_unimplemented(echo: message::Reader<'_>) -> Result<Vec<u8>, Error> {
     let mut builder = Builder::new_default();
-    builder.init_root::<rpc_capnp::message::Builder<'_>>().set_unimplemented(echo)?;
+    builder.init_root::<message::Builder<'_>>().set_unimplemented(echo)?;
     Ok(serialize::write_message_to_words(&builder))
 }
 
@@ -237,7 +237,7 @@ fn decode_outcome(
     Ok(match expected {
         Some(Expected::Capability) => {
             let table = results.get_cap_table()?;
-            match (table.len() > 0).then(|| table.get(0).which()) {
+            match (!table.is_empty()).then(|| table.get(0).which()) {
                 Some(Ok(cap_descriptor::SenderHosted(id) | cap_descriptor::SenderPromise(id))) => {
                     Outcome::Capability(id)
                 }
@@ -302,7 +302,7 @@ fn decode_disembargo(disembargo: disembargo::Reader<'_>) -> Result<Message, Erro
     })
 }
 
-fn write(mut root: rpc_capnp::message::Builder<'_>, message: &Message) {
+fn write(mut root: message::Builder<'_>, message: &Message) {
     match message {
         Message::Bootstrap { question } => root.init_bootstrap().set_question_id(*question),
         Message::Call { question, target, method } => {

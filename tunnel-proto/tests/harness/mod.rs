@@ -1,6 +1,6 @@
 //! An edge and a connector in one process, joined by in-memory pipes.
 
-#![allow(dead_code, reason = "each test uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its own part")]
 
 use std::{
     convert::Infallible,
