@@ -1,0 +1,289 @@
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rustls::{crypto::CryptoProvider, pki_types::CertificateDer, sign::CertifiedKey};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, time::ASN1Time};
+
+use crate::{
+    error::{Error, Kind},
+    key::{PrivateKey, SecretPem},
+    name::Name,
+    pem,
+};
+
+/// A certificate chain with its private key, checked and ready to be served.
+///
+/// Cheap to clone. The leaf belongs to the key, stands first, and is followed by its issuers in
+/// order; a root is left out. An expired certificate is a state, not an error: see
+/// [`Certificate::is_expired`].
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use cert_manager::{Certificate, PrivateCa, Profile};
+///
+/// # fn main() -> Result<(), cert_manager::Error> {
+/// let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+/// let ca = PrivateCa::generate("Example CA", now)?;
+/// let issued = ca.issue(&["app.example.jp".parse()?], Profile::server(), now)?;
+///
+/// let read = Certificate::from_pem(issued.chain_pem(), issued.key_pem().expose())?;
+/// assert_eq!(read.names(), issued.names());
+/// assert!(!read.is_expired(now));
+/// assert!(read.is_expired(now + Duration::from_secs(8 * 86_400)));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Certificate(Arc<Inner>);
+
+impl Certificate {
+    /// Reads a chain and its key from PEM texts, which may be one and the same.
+    ///
+    /// Takes what is found in the wild: CRLF, byte order marks, text outside of blocks, keys as
+    /// `PRIVATE KEY`, `EC PRIVATE KEY` or `RSA PRIVATE KEY`, the leaf at any place. Certificates
+    /// that do not belong to the leaf's chain are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_missing_certificate`], [`Error::is_missing_key`], [`Error::is_encrypted_key`],
+    /// [`Error::is_malformed`], or [`Error::is_key_mismatch`] if no certificate is the key's.
+    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "ring", feature = "aws-lc-rs"))))]
+    pub fn from_pem(chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self, Error> {
+        Self::from_pem_with_provider(chain, key, &crate::key::default_provider())
+    }
+
+    /// Reads a chain and its key as [`Certificate::from_pem`] does, for signing with `provider`.
+    pub fn from_pem_with_provider(
+        chain: impl AsRef<[u8]>,
+        key: impl AsRef<[u8]>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, Error> {
+        let key = PrivateKey::from_pem(key)?;
+        Self::new(pem::certificates(chain.as_ref())?, key, provider)
+    }
+
+    /// Puts a chain and its key together, checking them as [`Certificate::from_pem`] does.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKey,
+        provider: &CryptoProvider,
+    ) -> Result<Self, Error> {
+        let signing_key = key.signing_key(provider)?;
+        let spki = signing_key
+            .public_key()
+            .ok_or_else(|| Kind::UnusableKey(rustls::InconsistentKeys::Unknown.into()))?;
+        let (chain, facts) = arrange(chain, &spki)?;
+        Ok(Self(Arc::new(Inner {
+            certified: Arc::new(CertifiedKey::new(chain, signing_key)),
+            key,
+            facts,
+        })))
+    }
+
+    /// Returns the names in the leaf's subject alternative name extension, in their order.
+    ///
+    /// Names that [`Name`] refuses, such as those with underscores, are left out.
+    pub fn names(&self) -> &[Name] {
+        &self.0.facts.names
+    }
+
+    /// Returns the first second in which the leaf is valid.
+    pub fn not_before(&self) -> SystemTime {
+        self.0.facts.not_before
+    }
+
+    /// Returns the last second in which the leaf is valid.
+    pub fn not_after(&self) -> SystemTime {
+        self.0.facts.not_after
+    }
+
+    /// Says whether the leaf's last second is over.
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        // RFC 5280 section 4.1.2.5: the second of notAfter still belongs to the life.
+        self.not_after() + Duration::from_secs(1) <= now
+    }
+
+    /// Returns the serial number that the authority gave.
+    pub fn serial(&self) -> &Serial {
+        &self.0.facts.serial
+    }
+
+    /// Returns the chain, leaf first, as PEM.
+    pub fn chain_pem(&self) -> String {
+        pem::encode_chain(self.chain())
+    }
+
+    /// Returns the chain, leaf first, as DER.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0.certified.cert
+    }
+
+    /// Returns the private key as PEM.
+    pub fn key_pem(&self) -> SecretPem {
+        self.0.key.to_pem()
+    }
+
+    /// Returns what rustls needs to serve the certificate.
+    pub fn certified_key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0.certified)
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate")
+            .field("names", &self.names())
+            .field("serial", self.serial())
+            .field("not_before", &self.not_before())
+            .field("not_after", &self.not_after())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The serial number of a certificate: content bytes of the DER integer.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Serial(Box<[u8]>);
+
+impl Serial {
+    /// Returns the bytes, most significant first. A leading zero byte is part of them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Serial({self})")
+    }
+}
+
+struct Inner {
+    certified: Arc<CertifiedKey>,
+    key: PrivateKey,
+    facts: Facts,
+}
+
+/// What the leaf says about itself.
+struct Facts {
+    names: Box<[Name]>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+    serial: Serial,
+}
+
+impl Facts {
+    fn read(leaf: &X509Certificate<'_>) -> Self {
+        Self {
+            names: names(leaf),
+            not_before: to_system_time(leaf.validity().not_before),
+            not_after: to_system_time(leaf.validity().not_after),
+            serial: Serial(leaf.raw_serial().into()),
+        }
+    }
+}
+
+/// Puts the leaf first and its issuers behind it.
+fn arrange(
+    chain: Vec<CertificateDer<'static>>,
+    spki: &[u8],
+) -> Result<(Vec<CertificateDer<'static>>, Facts), Error> {
+    if chain.is_empty() {
+        return Err(Kind::MissingCertificate.into());
+    }
+    let (order, facts) = {
+        let parsed = chain
+            .iter()
+            .enumerate()
+            .map(|(position, der)| parse(position, der))
+            .collect::<Result<Vec<_>, _>>()?;
+        let leaf = (0..parsed.len())
+            .filter(|index| parsed[*index].public_key().raw == spki)
+            // A key may have served before: of its certificates, the one that ends last counts.
+            .max_by_key(|index| parsed[*index].validity().not_after.timestamp())
+            .ok_or(Kind::KeyMismatch)?;
+        (issuers(&parsed, leaf), Facts::read(&parsed[leaf]))
+    };
+    if order.len() < chain.len() {
+        tracing::debug!(
+            given = chain.len(),
+            kept = order.len(),
+            "left certificates out of a chain: roots or strangers"
+        );
+    }
+    let mut slots = chain.into_iter().map(Some).collect::<Vec<_>>();
+    let chain = order.iter().filter_map(|index| slots[*index].take());
+    Ok((chain.collect(), facts))
+}
+
+/// Walks from the leaf to the last issuer that is at hand and is no root.
+fn issuers(parsed: &[X509Certificate<'_>], leaf: usize) -> Vec<usize> {
+    let mut order = vec![leaf];
+    let mut current = leaf;
+    while let Some(next) = (0..parsed.len()).find(|index| {
+        let candidate = &parsed[*index];
+        !order.contains(index)
+            && candidate.subject().as_raw() == parsed[current].issuer().as_raw()
+            && candidate.subject().as_raw() != candidate.issuer().as_raw()
+    }) {
+        order.push(next);
+        current = next;
+    }
+    order
+}
+
+pub(crate) fn parse<'a>(
+    position: usize,
+    der: &'a CertificateDer<'_>,
+) -> Result<X509Certificate<'a>, Error> {
+    let malformed = |reason| Kind::MalformedCertificate { position, reason };
+    let (rest, certificate) =
+        x509_parser::parse_x509_certificate(der).map_err(|error| malformed(error.to_string()))?;
+    if !rest.is_empty() {
+        return Err(malformed("bytes follow after its end".to_owned()).into());
+    }
+    Ok(certificate)
+}
+
+fn names(leaf: &X509Certificate<'_>) -> Box<[Name]> {
+    let Ok(Some(extension)) = leaf.subject_alternative_name() else {
+        return Box::default();
+    };
+    extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(text) => text.parse().ok(),
+            GeneralName::IPAddress(octets) => address(octets).map(Name::from),
+            _ => None,
+        })
+        .collect()
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
+}
+
+pub(crate) fn to_system_time(time: ASN1Time) -> SystemTime {
+    let seconds = time.timestamp();
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    // X.509 knows the years 0 to 9999, all of which a 64-bit count of seconds can hold.
+    let time = if seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
+    };
+    time.unwrap_or(SystemTime::UNIX_EPOCH)
+}

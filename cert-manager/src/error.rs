@@ -1,0 +1,169 @@
+use std::{fmt, io, path::PathBuf};
+
+/// What went wrong while making, reading, keeping or serving certificates.
+///
+/// The kind stays private so that it can grow; the predicates answer what a caller asks next.
+/// No message and no source ever holds key material.
+#[derive(thiserror::Error)]
+#[error(transparent)]
+pub struct Error(#[from] Box<Kind>);
+
+impl Error {
+    /// Says whether a name was refused. [`Error::name_error`] tells why.
+    pub fn is_name(&self) -> bool {
+        matches!(*self.0, Kind::Name { .. })
+    }
+
+    /// Returns the reason why a name was refused, if that is what happened.
+    pub fn name_error(&self) -> Option<NameError> {
+        match *self.0 {
+            Kind::Name { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Says whether the private key is encrypted. Decrypt it first, for example with
+    /// `openssl pkey -in FILE`.
+    pub fn is_encrypted_key(&self) -> bool {
+        matches!(*self.0, Kind::EncryptedKey)
+    }
+
+    /// Says whether no private key was found where one was expected.
+    pub fn is_missing_key(&self) -> bool {
+        matches!(*self.0, Kind::MissingKey)
+    }
+
+    /// Says whether no certificate was found where one was expected.
+    pub fn is_missing_certificate(&self) -> bool {
+        matches!(*self.0, Kind::MissingCertificate)
+    }
+
+    /// Says whether certificate and private key do not belong together.
+    pub fn is_key_mismatch(&self) -> bool {
+        matches!(*self.0, Kind::KeyMismatch)
+    }
+
+    /// Says whether the input could not be read as PEM, as a certificate or as a key.
+    pub fn is_malformed(&self) -> bool {
+        matches!(
+            *self.0,
+            Kind::Pem { .. } | Kind::MalformedCertificate { .. } | Kind::UnusableKey(_)
+        )
+    }
+
+    /// Says whether the certificate cannot sign others, or has no key usable for that.
+    pub fn is_not_an_authority(&self) -> bool {
+        matches!(*self.0, Kind::NotAnAuthority(_))
+    }
+
+    /// Says whether two certificates claim the same name, so that neither may win.
+    pub fn is_name_conflict(&self) -> bool {
+        matches!(*self.0, Kind::NameConflict(_))
+    }
+
+    /// Says whether the store could not be read or written. The environment is at fault, and
+    /// trying again later may help.
+    pub fn is_store(&self) -> bool {
+        matches!(*self.0, Kind::Store { .. })
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self(Box::new(kind))
+    }
+}
+
+/// Why a name was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// Nothing is left once a trailing dot is taken away.
+    #[error("the name is empty")]
+    Empty,
+    /// Two dots stand side by side, or one stands in front.
+    #[error("a label is empty")]
+    EmptyLabel,
+    /// A label is longer than 63 bytes (RFC 1035 section 2.3.4).
+    #[error("a label is longer than 63 bytes")]
+    LabelTooLong,
+    /// The whole name is longer than 253 bytes, the wildcard label included.
+    #[error("the name is longer than 253 bytes")]
+    TooLong,
+    /// A label begins or ends with a hyphen (RFC 1123 section 2.1).
+    #[error("a label begins or ends with a hyphen")]
+    Hyphen,
+    /// Public authorities may not put underscores into certificates, so we refuse them everywhere.
+    #[error("underscores are not allowed in names of certificates")]
+    Underscore,
+    /// Something other than letters, digits and hyphens.
+    #[error("character {0:?} is not allowed in a name")]
+    Character(char),
+    /// A star stands elsewhere than alone in the left-most label.
+    #[error("a wildcard is a single `*.` at the front")]
+    WildcardPlacement,
+    /// Clients ignore a wildcard that is followed by a single label, such as `*.localhost`.
+    #[error("a wildcard needs at least two labels after it")]
+    WildcardTooWide,
+    /// The name looks like an address but is none, such as `1.2.3`.
+    #[error("the last label is a number, and the whole is no address")]
+    NumericEnd,
+    /// The name is not valid under UTS #46 with the strict rules.
+    #[error("the name is not a valid internationalized domain name")]
+    Idna,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[cfg_attr(
+    not(any(feature = "ring", feature = "aws-lc-rs")),
+    expect(dead_code, reason = "some kinds come from the private CA only")
+)]
+pub(crate) enum Kind {
+    #[error("refused name `{input}`")]
+    Name { input: String, source: NameError },
+    #[error("no names were given")]
+    NoNames,
+    #[error("two certificates claim `{0}`")]
+    NameConflict(String),
+    #[error("no certificate is wanted for the default name `{0}`")]
+    NotManaged(String),
+    #[error("the private key is encrypted: decrypt it first, for example with `openssl pkey`")]
+    EncryptedKey,
+    #[error("found no private key in the PEM text")]
+    MissingKey,
+    #[error("found more than one private key in the PEM text")]
+    SeveralKeys,
+    #[error("found no certificate in the PEM text")]
+    MissingCertificate,
+    #[error("PEM text is damaged: {0}")]
+    Pem(&'static str),
+    #[error("PEM text is larger than {0} bytes")]
+    PemTooLarge(usize),
+    #[error("certificate {position} of the chain is malformed: {reason}")]
+    MalformedCertificate { position: usize, reason: String },
+    #[error("the private key cannot be used")]
+    UnusableKey(#[source] rustls::Error),
+    #[error("no certificate of the chain belongs to the private key")]
+    KeyMismatch,
+    #[error("the certificate cannot be used as an authority: {0}")]
+    NotAnAuthority(&'static str),
+    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+    #[error("failed to {doing}")]
+    Issue { doing: &'static str, source: rcgen::Error },
+    #[error("a life of {0} seconds is outside of what the authority can sign")]
+    Life(u64),
+    #[error("the source of randomness failed")]
+    Randomness,
+    #[error("the cryptography provider does not support TLS 1.2 and 1.3")]
+    Provider(#[source] rustls::Error),
+    #[error("object name `{0}` is not allowed in a store")]
+    ObjectName(String),
+    #[error("failed to {doing} `{}`", path.display())]
+    Store { doing: &'static str, path: PathBuf, source: io::Error },
+}

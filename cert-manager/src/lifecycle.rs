@@ -1,0 +1,280 @@
+//! Says what a certificate needs now. Pure: same arguments, same answer.
+//!
+//! With L the life of the leaf (its last second included) and R what is left of it when renewal
+//! begins:
+//!
+//! | Situation | Answer |
+//! |---|---|
+//! | no leaf, unusable leaf, other names wanted | issue now |
+//! | 2/3 of L passed, or 1/2 if L is under 10 days, less up to R/10 of jitter | issue |
+//! | 95% of L passed, or revoked | issue, at least once a minute |
+//! | failed before | wait 1, 10, 100 minutes, then a day, each ±20%; never over a tenth of what is left |
+//! | wall clock before the leaf's first second | do nothing: the clock is wrong |
+//!
+//! Jitter comes from a hash of the leaf's serial number: spread over many certificates, equal on
+//! all nodes that hold the same one, and nothing needs to be stored.
+
+use std::time::{Duration, SystemTime};
+
+use crate::certificate::Certificate;
+
+/// Decides what one certificate needs at `now`, which is wall-clock time.
+///
+/// The answer holds until [`Decision::wake_at`]; asking earlier is harmless.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use cert_manager::lifecycle::{Action, Cause, Leaf, View, decide};
+///
+/// let day = Duration::from_secs(86_400);
+/// let start = SystemTime::UNIX_EPOCH + 20_000 * day;
+/// let leaf = Leaf { not_before: start, not_after: start + 7 * day, salt: 1 };
+///
+/// assert_eq!(decide(start, &View::default()).action, Action::Issue(Cause::Missing));
+/// assert_eq!(decide(start + day, &View::of(leaf)).action, Action::Sleep);
+/// assert_eq!(decide(start + 4 * day, &View::of(leaf)).action, Action::Issue(Cause::Due));
+/// ```
+pub fn decide(now: SystemTime, view: &View) -> Decision {
+    let Some((leaf, plan)) = view.leaf.and_then(|leaf| Some((leaf, Plan::of(leaf)?))) else {
+        let attempt =
+            Attempt { cause: Cause::Missing, health: Health::Missing, remaining: Duration::ZERO };
+        return attempt.decide(now, view, 0);
+    };
+    let remaining = plan.end.duration_since(now).unwrap_or_default();
+    let attempt = |cause, health| {
+        let attempt = Attempt { cause, health, remaining };
+        attempt.decide(now, view, leaf.salt)
+    };
+    if now >= plan.end {
+        attempt(Cause::Expired, Health::Expired)
+    } else if view.revoked {
+        attempt(Cause::Revoked, Health::Critical)
+    } else if view.names_changed {
+        attempt(Cause::NamesChanged, Health::Due)
+    } else if now < leaf.not_before {
+        // Renewing by a wrong clock would make certificates that nobody else finds valid.
+        Decision {
+            action: Action::Sleep,
+            wake_at: now + CRITICAL_RETRY,
+            health: Health::NotYetValid,
+        }
+    } else if now >= plan.critical {
+        attempt(Cause::Critical, Health::Critical)
+    } else if now >= plan.due {
+        attempt(Cause::Due, Health::Due)
+    } else {
+        Decision {
+            action: Action::Sleep,
+            wake_at: plan.due.min(now + LONGEST_SLEEP),
+            health: Health::Good,
+        }
+    }
+}
+
+/// Returns when renewal of a leaf begins, or `None` if it ends before it starts.
+pub fn due_at(leaf: Leaf) -> Option<SystemTime> {
+    Plan::of(leaf).map(|plan| plan.due)
+}
+
+/// What is known about one certificate.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct View {
+    /// The certificate that is being served, if there is one.
+    pub leaf: Option<Leaf>,
+    /// Whether the leaf carries other names than are wanted now.
+    pub names_changed: bool,
+    /// Whether the authority took the leaf back.
+    pub revoked: bool,
+    /// Attempts that failed since the last success.
+    pub failures: Failures,
+}
+
+impl View {
+    /// A view of a leaf that is fine so far.
+    pub fn of(leaf: Leaf) -> Self {
+        Self { leaf: Some(leaf), ..Self::default() }
+    }
+}
+
+/// What a decision needs to know about a leaf certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// First second of its life.
+    pub not_before: SystemTime,
+    /// Last second of its life, itself included.
+    pub not_after: SystemTime,
+    /// Any number that differs between certificates and stays the same for one.
+    pub salt: u64,
+}
+
+impl From<&Certificate> for Leaf {
+    fn from(certificate: &Certificate) -> Self {
+        let serial = certificate.serial().as_bytes();
+        Self {
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            salt: serial.iter().fold(0, |salt, byte| mix(salt ^ u64::from(*byte))),
+        }
+    }
+}
+
+/// Failed attempts since the last success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// How many there were.
+    pub count: u32,
+    /// When the last one was.
+    pub last: Option<SystemTime>,
+}
+
+impl Failures {
+    /// Counts one more.
+    #[must_use]
+    pub fn and_one(self, now: SystemTime) -> Self {
+        Self { count: self.count.saturating_add(1), last: Some(now) }
+    }
+}
+
+/// What to do, until when that holds, and how the certificate fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Decision {
+    /// What to do now.
+    pub action: Action,
+    /// When to ask again at the latest; after `now` unless the action is to issue.
+    pub wake_at: SystemTime,
+    /// How the certificate fares.
+    pub health: Health,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Nothing, until the time to wake.
+    Sleep,
+    /// Ask the issuer for a new certificate.
+    Issue(Cause),
+}
+
+/// Why a certificate is issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// There is none, or its end lies before its start.
+    Missing,
+    /// Other names are wanted.
+    NamesChanged,
+    /// Its time has come.
+    Due,
+    /// 95% of its life is over.
+    Critical,
+    /// The authority took it back.
+    Revoked,
+    /// Its life is over.
+    Expired,
+}
+
+/// How a certificate fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// Valid, and renewal is not due.
+    Good,
+    /// Valid, and renewal should happen.
+    Due,
+    /// Valid, with little time left, or revoked.
+    Critical,
+    /// Its life is over.
+    Expired,
+    /// There is no certificate.
+    Missing,
+    /// The wall clock stands before the start of its life.
+    NotYetValid,
+}
+
+/// The points in time that a leaf's life defines.
+struct Plan {
+    due: SystemTime,
+    critical: SystemTime,
+    end: SystemTime,
+}
+
+impl Plan {
+    fn of(leaf: Leaf) -> Option<Self> {
+        let life = leaf.not_after.duration_since(leaf.not_before).ok()? + Duration::from_secs(1);
+        let begin = if life < SHORT_LIFE { life / 2 } else { life / 3 * 2 };
+        let jitter = fraction(life.saturating_sub(begin) / 10, leaf.salt);
+        Some(Self {
+            due: leaf.not_before + begin.saturating_sub(jitter),
+            critical: leaf.not_before + life / 20 * 19,
+            end: leaf.not_before + life,
+        })
+    }
+}
+
+/// A reason to issue, which earlier failures may hold back.
+struct Attempt {
+    cause: Cause,
+    health: Health,
+    remaining: Duration,
+}
+
+impl Attempt {
+    fn decide(&self, now: SystemTime, view: &View, salt: u64) -> Decision {
+        let held_until = view.failures.last.and_then(|last| {
+            let until = last + self.pause(view.failures.count, salt);
+            // A failure that lies in the future was noted by a wrong clock.
+            (last <= now && now < until).then_some(until)
+        });
+        match held_until {
+            Some(wake_at) => Decision { action: Action::Sleep, wake_at, health: self.health },
+            None => {
+                Decision { action: Action::Issue(self.cause), wake_at: now, health: self.health }
+            }
+        }
+    }
+
+    fn pause(&self, failures: u32, salt: u64) -> Duration {
+        let is_urgent = matches!(self.health, Health::Critical | Health::Expired | Health::Missing);
+        if is_urgent {
+            return CRITICAL_RETRY;
+        }
+        let step = LADDER[LADDER.len().min(failures.max(1) as usize) - 1];
+        let spread = fraction(step * 2 / 5, salt ^ u64::from(failures));
+        let step = step / 5 * 4 + spread;
+        step.min((self.remaining / 10).max(SHORTEST_CAP))
+    }
+}
+
+/// Picks a part of `whole`, evenly spread over salts.
+fn fraction(whole: Duration, salt: u64) -> Duration {
+    let nanos = (whole.as_nanos() * u128::from(mix(salt))) >> 64;
+    // A part of a duration that holds under 600 years of nanoseconds.
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// The finalizer of `SplitMix64`: neighbouring inputs come out far apart.
+fn mix(salt: u64) -> u64 {
+    let salt = salt.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let salt = (salt ^ (salt >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let salt = (salt ^ (salt >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    salt ^ (salt >> 31)
+}
+
+/// Under this a certificate counts as short-lived, and is renewed at half of its life.
+const SHORT_LIFE: Duration = Duration::from_secs(10 * 86_400);
+/// Everything is looked at twice a day, whatever was planned.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(12 * 3600);
+/// Between attempts that cannot wait.
+const CRITICAL_RETRY: Duration = Duration::from_secs(60);
+/// Pauses after one, two, three and more failures, as Let's Encrypt advises.
+const LADDER: [Duration; 4] = [
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+    Duration::from_secs(6000),
+    Duration::from_secs(86_400),
+];
+/// Let's Encrypt gives back one failed validation each 12 minutes; a shorter pause gains nothing.
+const SHORTEST_CAP: Duration = Duration::from_secs(12 * 60);
