@@ -1,1 +1,103 @@
-//! Placeholder while the workspace is laid out.
+//! Who may open a web application, and why. The model is Cloudflare Access's, and so is its JSON:
+//! applications with ordered allow, deny and bypass policies, each with include, require and exclude
+//! rules. Evaluation is a pure function with a default of *deny*; a fact that is not known can never
+//! open a door; and each decision names its reason.
+//!
+//! ```
+//! use access_policy::{EmailAddress, Engine, Identity, Outcome, Policies, Request};
+//!
+//! let policies = Policies::from_json(r#"{"applications": [{
+//!     "name": "wiki", "domain": "wiki.example.jp",
+//!     "policies": [{"name": "staff", "decision": "allow",
+//!                   "include": [{"email_domain": {"domain": "example.jp"}}]}]
+//! }]}"#)?;
+//! let engine = Engine::compile(policies)?;
+//!
+//! let request = Request::new("wiki.example.jp", "/start")?;
+//! assert_eq!(engine.decide(&request).outcome(), Outcome::NeedsIdentity);
+//!
+//! let hanako = Identity::new(EmailAddress::parse("hanako@example.jp")?);
+//! let request = request.identity(&hanako);
+//! let decision = engine.decide(&request);
+//! assert_eq!(decision.outcome(), Outcome::Allow);
+//! assert_eq!(
+//!     decision.reason().to_string(),
+//!     "policy `staff` (allow) matched: e-mail ends in @example.jp",
+//! );
+//! # Ok::<(), access_policy::Error>(())
+//! ```
+//!
+//! # Map
+//!
+//! Low to high; a module imports only from those above it in this table.
+//!
+//! | modules | what they hold |
+//! |---|---|
+//! | `limits` `error` `truth` `duration` `glob` `document` | bounds, [`Error`], three-valued logic, notation, the place of a fault |
+//! | `domain` `email` `network` `host` `path` | [`Domain`], [`EmailAddress`], [`Network`]; one normal form each, for rules and requests |
+//! | `identity` `request` | [`Identity`] and [`Request`]: the facts |
+//! | `rule` `policy` `destination` `application` `policies` | [`Rule`], [`Policy`], [`Destination`], [`Application`], [`Policies`]: the model |
+//! | `outcome` `evaluate` `index` | [`Outcome`] and [`Reason`], the walk through policies, the way to the application |
+//! | `explanation` `decision` `engine` | [`Explanation`], [`Decision`], [`Engine`] |
+//!
+//! # What this version covers
+//!
+//! The selectors `everyone`, `email`, `email_domain` and `ip`. The other 22 of Cloudflare's, service
+//! policies, rule groups, lists and reusable policies are recognised and refused with
+//! [`ErrorClass::Unsupported`]; they are never skipped.
+//!
+//! # Stability
+//!
+//! Before 1.0 a minor version may break. The minimum Rust version is 1.88.
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod application;
+mod decision;
+mod destination;
+mod document;
+mod domain;
+mod duration;
+mod email;
+mod engine;
+mod error;
+mod evaluate;
+mod explanation;
+mod glob;
+mod host;
+mod identity;
+mod index;
+mod limits;
+mod network;
+mod outcome;
+mod path;
+mod policies;
+mod policy;
+mod request;
+mod rule;
+mod truth;
+
+pub use crate::{
+    application::Application,
+    decision::Decision,
+    destination::Destination,
+    domain::Domain,
+    email::EmailAddress,
+    engine::Engine,
+    error::{Error, ErrorClass},
+    explanation::Explanation,
+    identity::Identity,
+    network::Network,
+    outcome::{DenyClass, Outcome, Reason},
+    policies::Policies,
+    policy::{Action, Policy},
+    request::Request,
+    rule::Rule,
+    truth::Fact,
+};
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct ReadmeDocTests;

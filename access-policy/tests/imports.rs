@@ -1,0 +1,76 @@
+//! Every case in `tests/data/imports.json` is read and compiled, or refused with its class and place.
+//!
+//! `json` is the document; where that can't be written as JSON, `text` holds it as a string. Without
+//! `class` it must be accepted; `at` is the exact place of the fault.
+
+use access_policy::{Engine, Error, Policies};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    json: Option<serde_json::Value>,
+    text: Option<String>,
+    class: Option<String>,
+    at: Option<String>,
+}
+
+#[test]
+fn imports_match_the_table() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("data/imports.json")).unwrap();
+    let mut failures = Vec::new();
+    for case in &cases {
+        let text = match (&case.json, &case.text) {
+            (Some(json), None) => json.to_string(),
+            (None, Some(text)) => text.clone(),
+            _ => panic!("{}: give `json` or `text`", case.name),
+        };
+        let result = Policies::from_json(&text).and_then(Engine::compile);
+        if let Err(failure) = check(case, result) {
+            failures.push(format!("{}: {failure}", case.name));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(cases.len() >= 60, "the table has shrunk to {} cases", cases.len());
+}
+
+fn check(case: &Case, result: Result<Engine, Error>) -> Result<(), String> {
+    match (&case.class, result) {
+        (None, Ok(_)) => Ok(()),
+        (None, Err(error)) => Err(format!("refused: {error}")),
+        (Some(class), Ok(_)) => Err(format!("accepted, expected {class}")),
+        (Some(class), Err(error)) => {
+            let (found, at) = (format!("{:?}", error.class()), error.location());
+            if found != *class || (case.at.is_some() && at != case.at.as_deref()) {
+                return Err(format!("expected {class} at {:?}, found {found}: {error}", case.at));
+            }
+            let text = error.to_string();
+            let is_clean = !text.contains('\n') && text.len() < 600 && !text.contains("secret@");
+            if is_clean { Ok(()) } else { Err(format!("untidy message: {text}")) }
+        }
+    }
+}
+
+#[test]
+fn serde_applies_the_same_rules_and_names_the_place() {
+    let text = r#"{"applications": [{"domain": "a.example", "polices": []}]}"#;
+    let error = serde_json::from_str::<Policies>(text).unwrap_err().to_string();
+    assert!(error.contains("applications[0].polices: unknown field `polices`"), "{error}");
+}
+
+#[test]
+fn addresses_with_and_without_prefix_are_equal_after_a_round_trip() {
+    let read = |ip| {
+        let text = format!(
+            r#"[{{"id": "a", "domain": "a.example", "policies": [{{"name": "p", "decision": "bypass",
+                "include": [{{"ip": {{"ip": "{ip}"}}}}]}}]}}]"#
+        );
+        Policies::from_json(&text).unwrap()
+    };
+    for (short, long) in [("192.0.2.1", "192.0.2.1/32"), ("2001:db8::1", "2001:DB8::1/128")] {
+        assert_eq!(read(short), read(long));
+        let written = serde_json::to_string(&read(long)).unwrap();
+        assert_eq!(Policies::from_json(&written).unwrap(), read(short));
+    }
+}
