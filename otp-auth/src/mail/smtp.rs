@@ -1,0 +1,324 @@
+//! A mailer that hands mails to an SMTP relay.
+
+mod url;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lettre::message::header::{Header, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::Error as SmtpError;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+use super::{BoxError, Mail, MailError, Mailer};
+use crate::address::EmailAddress;
+use crate::secret::Secret;
+
+/// How the connection to the relay is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Security {
+    /// TLS from the first byte, usual port 465 (RFC 8314).
+    Implicit,
+    /// Plain text, then TLS, required; usual port 587 (RFC 3207).
+    StartTls,
+    /// No protection; usual port 25. Only for a relay on this machine, unless
+    /// [`danger_plain_text_over_network`](SmtpMailerBuilder::danger_plain_text_over_network) is called.
+    Plain,
+}
+
+/// Hands mails to one SMTP relay, a new connection for each mail. Runs in a tokio runtime.
+///
+/// The relay queues and retries; this type does not. Certificates are checked against the system's
+/// roots, by rustls.
+///
+/// ```
+/// use otp_auth::mail::SmtpMailer;
+///
+/// let mailer = SmtpMailer::from_url("smtp://127.0.0.1:2525?from=login@example.jp")?;
+/// # Ok::<(), otp_auth::mail::MailError>(())
+/// ```
+#[derive(Debug)]
+pub struct SmtpMailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    timeout: Duration,
+}
+
+impl SmtpMailer {
+    /// Starts with a relay's host name or IP address and the sender. Default: STARTTLS on port 587.
+    pub fn builder(host: impl Into<String>, from: EmailAddress) -> SmtpMailerBuilder {
+        SmtpMailerBuilder {
+            host: host.into(),
+            from,
+            from_name: None,
+            security: Security::StartTls,
+            port: None,
+            credentials: None,
+            timeout: Duration::from_secs(30),
+            root: None,
+            hello: None,
+            is_plain_text_allowed: false,
+        }
+    }
+
+    /// Builds from one line: `SCHEME://[USER:PASSWORD@]HOST[:PORT]?from=ADDRESS[&name=NAME][&tls=TLS]`.
+    ///
+    /// `smtps` means TLS from the first byte. `smtp` means STARTTLS, or no protection if the host is a
+    /// loopback address; `tls=implicit`, `tls=starttls` and `tls=none` say it outright. User, password,
+    /// address and name may be percent-encoded. Parameters that would be ignored are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`MailError::Setting`] names the part that cannot work; the password is never repeated.
+    pub fn from_url(url: &str) -> Result<Self, MailError> {
+        url::parse(url)?.build()
+    }
+
+    fn compose(&self, mail: &Mail) -> Result<Message, MailError> {
+        let to: Address =
+            mail.to().as_str().parse().map_err(|e| MailError::Compose(into_box(e)))?;
+        Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(mail.subject())
+            .message_id(Some(format!("<{}>", mail.id())))
+            .header(AutoSubmitted)
+            .multipart(MultiPart::alternative_plain_html(
+                mail.text().to_owned(),
+                mail.html().to_owned(),
+            ))
+            .map_err(|e| MailError::Compose(into_box(e)))
+    }
+}
+
+#[async_trait]
+impl Mailer for SmtpMailer {
+    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        let message = self.compose(mail)?;
+        // lettre 0.11.23 bounds the connect only: a relay that stops answering would hold us for ever.
+        match tokio::time::timeout(self.timeout, self.transport.send(message)).await {
+            Ok(sent) => sent.map(|_| ()).map_err(classify),
+            Err(elapsed) => Err(MailError::Timeout(into_box(elapsed))),
+        }
+    }
+}
+
+/// Settings of an [`SmtpMailer`].
+#[must_use]
+#[derive(Debug)]
+pub struct SmtpMailerBuilder {
+    host: String,
+    from: EmailAddress,
+    from_name: Option<String>,
+    security: Security,
+    port: Option<u16>,
+    credentials: Option<(String, Secret)>,
+    timeout: Duration,
+    root: Option<Vec<u8>>,
+    hello: Option<String>,
+    is_plain_text_allowed: bool,
+}
+
+impl SmtpMailerBuilder {
+    /// The sender's display name, up to 100 characters without controls. Default: none.
+    pub fn from_name(mut self, name: impl Into<String>) -> Self {
+        self.from_name = Some(name.into());
+        self
+    }
+
+    /// How the connection is protected. Default [`Security::StartTls`].
+    pub fn security(mut self, security: Security) -> Self {
+        self.security = security;
+        self
+    }
+
+    /// The port. Default 465, 587 or 25, by [`Security`].
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// User name and password. Default: none.
+    pub fn credentials(mut self, user: impl Into<String>, password: Secret) -> Self {
+        self.credentials = Some((user.into(), password));
+        self
+    }
+
+    /// The bound on the whole conversation. Default 30 seconds; a relay on the same network takes one.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Also trusts this certificate authority, in PEM. For a relay with a private one.
+    pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root = Some(pem.into());
+        self
+    }
+
+    /// The name we greet with. Default: the sender's domain.
+    pub fn hello_name(mut self, name: impl Into<String>) -> Self {
+        self.hello = Some(name.into());
+        self
+    }
+
+    /// Allows [`Security::Plain`] to another machine.
+    ///
+    /// # Security
+    ///
+    /// Everyone on the way reads the codes, and the password if there is one.
+    pub fn danger_plain_text_over_network(mut self) -> Self {
+        self.is_plain_text_allowed = true;
+        self
+    }
+
+    /// Checks the settings. Does not connect.
+    ///
+    /// # Errors
+    ///
+    /// [`MailError::Setting`] names the setting that cannot work.
+    pub fn build(self) -> Result<SmtpMailer, MailError> {
+        if self.host.is_empty() || self.host.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(setting("host", "it must be a host name or an IP address"));
+        }
+        let is_plain = self.security == Security::Plain;
+        if is_plain && !self.is_plain_text_allowed && !is_loopback(&self.host) {
+            return Err(setting("security", "plain text is for a relay on this machine only"));
+        }
+        let from = self.sender()?;
+        let (tls, usual_port) = match self.security {
+            Security::Implicit => (Tls::Wrapper(self.tls_parameters()?), 465),
+            Security::StartTls => (Tls::Required(self.tls_parameters()?), 587),
+            Security::Plain => (Tls::None, 25),
+        };
+        let hello = self.hello.unwrap_or_else(|| self.from.domain().to_owned());
+        if hello.is_empty() || !hello.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(setting("hello_name", "it must be a host name"));
+        }
+        let mut transport =
+            AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(self.host.as_str())
+                .tls(tls)
+                .port(self.port.unwrap_or(usual_port))
+                .timeout(Some(self.timeout))
+                .hello_name(ClientId::Domain(hello));
+        if let Some((user, password)) = self.credentials {
+            let password = String::from_utf8(password.expose().to_vec())
+                .map_err(|_| setting("credentials", "the password must be UTF-8"))?;
+            transport = transport.credentials(Credentials::new(user, password));
+        }
+        Ok(SmtpMailer { transport: transport.build(), from, timeout: self.timeout })
+    }
+
+    fn sender(&self) -> Result<Mailbox, MailError> {
+        if let Some(name) = &self.from_name {
+            // lettre 0.11 panics on CR, LF and NUL in a display name.
+            if name.chars().count() > 100 || name.chars().any(char::is_control) {
+                return Err(MailError::UnsafeText { field: "from_name" });
+            }
+        }
+        let address = self
+            .from
+            .as_str()
+            .parse()
+            .map_err(|_| setting("from", "it is not an address that can send"))?;
+        Ok(Mailbox::new(self.from_name.clone(), address))
+    }
+
+    fn tls_parameters(&self) -> Result<TlsParameters, MailError> {
+        let mut parameters = TlsParameters::builder(self.host.clone());
+        if let Some(pem) = &self.root {
+            let root = Certificate::from_pem(pem)
+                .map_err(|_| setting("root_certificate_pem", "it is not a PEM certificate"))?;
+            parameters = parameters.add_root_certificate(root);
+        }
+        parameters.build().map_err(|e| MailError::Tls(into_box(e)))
+    }
+}
+
+/// RFC 3834 section 5: tells vacation responders to keep quiet.
+#[derive(Debug, Clone)]
+struct AutoSubmitted;
+
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+
+    fn parse(_: &str) -> Result<Self, BoxError> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+fn classify(error: SmtpError) -> MailError {
+    let status = error.status().map(u16::from);
+    let (is_timeout, is_tls) = (error.is_timeout(), error.is_tls());
+    let source = into_box(error);
+    match status {
+        // RFC 4954 section 6: 530, 534, 535 and 538 are about authentication.
+        Some(530 | 534 | 535 | 538) => MailError::Authentication(source),
+        Some(status @ 500..) => MailError::Refused { status, source },
+        Some(status) => MailError::Busy { status, source },
+        None if is_timeout => MailError::Timeout(source),
+        None if is_tls => MailError::Tls(source),
+        None => MailError::Connection(source),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn setting(setting: &'static str, problem: &'static str) -> MailError {
+    MailError::Setting { setting, problem }
+}
+
+fn into_box(error: impl std::error::Error + Send + Sync + 'static) -> BoxError {
+    Box::new(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from() -> EmailAddress {
+        "login@example.jp".parse().unwrap()
+    }
+
+    #[test]
+    fn plain_text_over_the_network_must_be_asked_for() {
+        let plain = |host: &str| SmtpMailer::builder(host, from()).security(Security::Plain);
+        assert!(plain("127.0.0.1").build().is_ok());
+        assert!(plain("localhost").build().is_ok());
+        assert!(plain("::1").build().is_ok());
+        for host in ["mail.example.jp", "10.0.0.1", "localhost.evil.test", "127.0.0.1.evil.test"] {
+            assert!(plain(host).build().unwrap_err().is_caller_fault(), "{host}");
+            assert!(plain(host).danger_plain_text_over_network().build().is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn names_that_would_make_lettre_panic_are_refused() {
+        for name in ["a\r\nBcc: x", "a\0", "a\n", "\u{85}"] {
+            let built = SmtpMailer::builder("127.0.0.1", from()).from_name(name).build();
+            assert!(matches!(built, Err(MailError::UnsafeText { .. })), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_not_shown() {
+        let builder = SmtpMailer::builder("127.0.0.1", from())
+            .credentials("login", Secret::new(b"hunter2".to_vec()));
+        assert!(!format!("{builder:?}").contains("hunter2"));
+        assert!(!format!("{:?}", builder.build().unwrap()).contains("hunter2"));
+    }
+}

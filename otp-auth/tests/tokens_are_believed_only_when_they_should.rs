@@ -1,0 +1,484 @@
+//! The verifier's refusals, one test each: D-JW-01 to D-JW-07, notes section 6.5.
+
+mod support;
+#[path = "support/tokens.rs"]
+mod team;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use otp_auth::keys::{FindKey, KeySet, PublicKeySet, SigningKey, VerifyingKey};
+use otp_auth::random::SystemRandom;
+use otp_auth::session::{AppGrant, AppVerifier, OrgVerifier, Revocations};
+use otp_auth::token::TokenError;
+use ring::hmac;
+use serde_json::{Value, json};
+use support::{START, after};
+use team::{TEAM, Team, claims_of};
+
+/// Verifies with a fresh verifier, so that no cache helps.
+fn verify(team: &Team, token: &str) -> Result<(), TokenError> {
+    let verifier = AppVerifier::new(Arc::new(team.keys.clone()), TEAM);
+    verifier.verify(token, &team.audience, START).map(|_| ())
+}
+
+fn refusal(team: &Team, token: &str) -> TokenError {
+    verify(team, token).expect_err("the token was believed")
+}
+
+fn with_header(team: &Team, name: &str, value: Value) -> String {
+    let mut header = team.header();
+    header[name] = value;
+    team.sign(&header.to_string(), &team.claims().to_string())
+}
+
+fn with_claim(team: &Team, name: &str, value: Value) -> String {
+    let mut claims = team.claims();
+    claims[name] = value;
+    team.sign(&team.header().to_string(), &claims.to_string())
+}
+
+#[tokio::test]
+async fn a_good_token_is_believed_with_all_its_claims() {
+    let team = Team::new().await;
+    let grant = AppGrant::new(team.audience.clone())
+        .lifetime(Duration::from_secs(3_600))
+        .unwrap()
+        .policy_id("4c5bd8ea-95a4-4a8c-b0b6-19c0c5e5e5a1")
+        .country("JP");
+    let token = team.issuer.app_token(&team.session.claims, &grant, START).unwrap();
+    let verifier = AppVerifier::new(Arc::new(team.keys.clone()), TEAM);
+    let claims = verifier.verify(token.expose(), &team.audience, START).unwrap();
+    assert_eq!(claims.email(), "alice@example.jp");
+    assert_eq!(claims.subject(), "c680f83c-fe7e-5dd2-b4d1-9967b1f753f6");
+    assert_eq!(claims.identity_nonce(), team.session.claims.identity_nonce());
+    assert_eq!(claims.expires(), after(3_600));
+    assert_eq!(claims.country(), Some("JP"));
+    assert!(claims.policy_id().is_some());
+    let wire = claims_of(token.expose());
+    assert_eq!(wire["type"], "app");
+    assert_eq!(wire["aud"], json!([team.audience.as_str()]));
+    assert_eq!(wire["iss"], TEAM);
+    assert_eq!(wire["exp"], json!(1_790_003_600));
+    assert_eq!(wire["nbf"], json!(1_790_000_000));
+    let nonce = wire["identity_nonce"].as_str().unwrap();
+    assert!(nonce.len() == 16 && nonce.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let header = token.expose().split('.').next().unwrap();
+    let header = String::from_utf8(URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+    assert_eq!(header, format!(r#"{{"alg":"ES256","kid":"{}","typ":"JWT"}}"#, team.kid()));
+}
+
+#[tokio::test]
+async fn the_public_document_is_enough_to_verify() {
+    let team = Team::new().await;
+    let document: Value = serde_json::from_str(&team.keys.jwks()).unwrap();
+    let key = &document["keys"][0];
+    assert_eq!((&key["kty"], &key["crv"]), (&json!("EC"), &json!("P-256")));
+    assert_eq!((&key["alg"], &key["use"]), (&json!("ES256"), &json!("sig")));
+    assert_eq!(key["kid"].as_str().unwrap().len(), 64);
+    let keys = PublicKeySet::from_json(&document.to_string()).unwrap();
+    let verifier = AppVerifier::new(Arc::new(keys), TEAM);
+    assert!(verifier.verify(team.app_token().expose(), &team.audience, START).is_ok());
+}
+
+#[tokio::test]
+async fn the_forger_of_these_tests_can_forge() {
+    let team = Team::new().await;
+    let token = team.sign(&team.header().to_string(), &team.claims().to_string());
+    assert_eq!(verify(&team, &token), Ok(()), "else the refusals below prove nothing");
+}
+
+#[tokio::test]
+async fn alg_none_is_refused() {
+    let team = Team::new().await;
+    for alg in ["none", "None", "NONE", "nOnE", "", "es256", "ES256 ", "ES384", "XS256"] {
+        let token = with_header(&team, "alg", json!(alg));
+        assert_eq!(refusal(&team, &token), TokenError::WrongAlgorithm, "{alg:?}");
+    }
+    // And the classic: no signature at all.
+    let header = json!({ "alg": "none", "kid": team.kid() }).to_string();
+    let unsigned = format!(
+        "{}.{}.",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(team.claims().to_string())
+    );
+    assert_eq!(refusal(&team, &unsigned), TokenError::WrongAlgorithm);
+    let kidless = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
+    assert_eq!(refusal(&team, &format!("{kidless}.e30.")), TokenError::Malformed);
+}
+
+#[tokio::test]
+async fn the_public_key_is_no_hmac_secret() {
+    let team = Team::new().await;
+    let jwks = team.keys.jwks();
+    let document: Value = serde_json::from_str(&jwks).unwrap();
+    let coordinate =
+        |name: &str| URL_SAFE_NO_PAD.decode(document["keys"][0][name].as_str().unwrap()).unwrap();
+    let point = [vec![4], coordinate("x"), coordinate("y")].concat();
+    for (alg, secret) in [("HS256", point), ("HS256", jwks.into_bytes()), ("ES256", vec![4; 65])] {
+        let header = json!({ "alg": alg, "kid": team.kid(), "typ": "JWT" }).to_string();
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(team.claims().to_string())
+        );
+        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac));
+        let found = refusal(&team, &token);
+        assert!(matches!(found, TokenError::WrongAlgorithm | TokenError::BadSignature), "{alg}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_keys_are_refused() {
+    let team = Team::new().await;
+    let long = "k".repeat(5_000);
+    for kid in ["", "x", "../../etc/passwd", "' or 1=1 --", &team.kid()[..63], &long] {
+        let token = with_header(&team, "kid", json!(kid));
+        assert_eq!(refusal(&team, &token), TokenError::UnknownKey);
+    }
+    for kid in [json!(null), json!(1), json!([team.kid()])] {
+        assert_eq!(refusal(&team, &with_header(&team, "kid", kid)), TokenError::Malformed);
+    }
+    // Another team's key under our key's name.
+    let other = Team::new().await;
+    let stolen = other.sign(&team.header().to_string(), &team.claims().to_string());
+    assert_eq!(refusal(&team, &stolen), TokenError::BadSignature);
+    assert_eq!(refusal(&team, other.app_token().expose()), TokenError::UnknownKey);
+}
+
+#[tokio::test]
+async fn keys_in_the_token_are_ignored() {
+    let (team, evil) = (Team::new().await, Team::new().await);
+    let jwks: Value = serde_json::from_str(&evil.keys.jwks()).unwrap();
+    let mut header = team.header();
+    header["jwk"] = jwks["keys"][0].clone();
+    header["jku"] = json!("https://evil.test/jwks");
+    header["x5u"] = json!("https://evil.test/cert");
+    header["x5c"] = json!(["MIIB"]);
+    let token = evil.sign(&header.to_string(), &team.claims().to_string());
+    assert_eq!(refusal(&team, &token), TokenError::BadSignature);
+    header["kid"] = json!(evil.kid());
+    let token = evil.sign(&header.to_string(), &team.claims().to_string());
+    assert_eq!(refusal(&team, &token), TokenError::UnknownKey);
+    // Ignored also means: they do not spoil a good token.
+    header["kid"] = json!(team.kid());
+    let token = team.sign(&header.to_string(), &team.claims().to_string());
+    assert_eq!(verify(&team, &token), Ok(()));
+}
+
+#[tokio::test]
+async fn critical_extensions_and_other_types_are_refused() {
+    let team = Team::new().await;
+    for (name, value) in [
+        ("crit", json!(["exp"])),
+        ("crit", json!([])),
+        ("b64", json!(false)),
+        ("typ", json!("at+jwt")),
+        ("typ", json!(1)),
+    ] {
+        let token = with_header(&team, name, value);
+        assert_eq!(refusal(&team, &token), TokenError::UnsupportedHeader, "{name}");
+    }
+    assert_eq!(verify(&team, &with_header(&team, "typ", json!("jwt"))), Ok(()));
+}
+
+#[tokio::test]
+async fn large_and_deep_tokens_are_refused_in_no_time() {
+    let team = Team::new().await;
+    let deep = |open: &str| URL_SAFE_NO_PAD.encode(open.repeat(3_000 / open.len()));
+    let deep_claims = {
+        let claims = format!(r#"{{"custom":{}{}}}"#, "[".repeat(2_000), "]".repeat(2_000));
+        team.sign(&team.header().to_string(), &claims)
+    };
+    let (dots, large, huge) = (".".repeat(10_000), "a".repeat(8_193), "a".repeat(1 << 20));
+    let cases = [
+        (large.as_str(), TokenError::TooLarge),
+        (&huge, TokenError::TooLarge),
+        (&dots, TokenError::TooLarge),
+        (&dots[..8_000], TokenError::Malformed),
+        (&format!("{}.e30.AAAA", deep("[")), TokenError::Malformed),
+        (&format!("{}.e30.AAAA", deep(r#"{"a":"#)), TokenError::Malformed),
+        (&deep_claims, TokenError::Malformed),
+    ];
+    for (token, expected) in cases {
+        let begun = now();
+        assert_eq!(refusal(&team, token), expected);
+        assert!(begun.elapsed() < Duration::from_millis(50), "slow even for a debug build");
+    }
+}
+
+#[tokio::test]
+async fn only_three_parts_of_canonical_base64url_are_a_token() {
+    let team = Team::new().await;
+    let token = team.app_token().expose().to_owned();
+    let [header, payload, signature]: [&str; 3] =
+        token.split('.').collect::<Vec<_>>().try_into().unwrap();
+    let standard = STANDARD.encode(URL_SAFE_NO_PAD.decode(signature).unwrap());
+    let padded = URL_SAFE.encode(URL_SAFE_NO_PAD.decode(signature).unwrap());
+    // 64 bytes leave four unused bits in the last character: another one decodes to the same bytes.
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let last = alphabet.find(signature.chars().last().unwrap()).unwrap();
+    let trailing = format!("{}{}", &signature[..85], &alphabet[last + 1..=last + 1]);
+    for bad in [
+        String::new(),
+        ".".to_owned(),
+        "..".to_owned(),
+        format!("{header}.{payload}"),
+        format!("{header}.{payload}.{signature}.{signature}"),
+        format!("{header}..{payload}.{signature}.x"),
+        format!(".{header}.{payload}.{signature}"),
+        format!(" {token}"),
+        format!("{token}\n"),
+        format!("{header}.{payload}.{standard}"),
+        format!("{header}.{payload}.{padded}"),
+        format!("{header}.{payload}.{trailing}"),
+        format!("{header}.{payload}.é"),
+        format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode("[]")),
+        format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode("{}")),
+    ] {
+        assert_eq!(refusal(&team, &bad), TokenError::Malformed, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn only_raw_signatures_of_64_bytes_count() {
+    let team = Team::new().await;
+    let token = team.app_token().expose().to_owned();
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let der = [&[0x30, 0x44, 0x02, 0x20], &raw[..32], &[0x02, 0x20], &raw[32..]].concat();
+    let mut flipped = raw.clone();
+    flipped[63] ^= 1;
+    for bad in [vec![], vec![0; 64], vec![0xff; 64], raw[..63].to_vec(), der, flipped] {
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(bad));
+        assert_eq!(refusal(&team, &token), TokenError::BadSignature);
+    }
+    let other = team.sign(&team.header().to_string(), r#"{"email":"mallory@evil.test"}"#);
+    let swapped = format!(
+        "{}.{}.{signature}",
+        signed.split('.').next().unwrap(),
+        other.split('.').nth(1).unwrap()
+    );
+    assert_eq!(refusal(&team, &swapped), TokenError::BadSignature);
+}
+
+#[tokio::test]
+async fn repeated_claim_names_are_refused() {
+    let team = Team::new().await;
+    let claims = team.claims().to_string();
+    let doubled = format!(r#"{{"email":"mallory@evil.test",{}"#, &claims[1..]);
+    let token = team.sign(&team.header().to_string(), &doubled);
+    assert_eq!(refusal(&team, &token), TokenError::Malformed);
+    let header = team.header().to_string();
+    let doubled = format!(r#"{{"alg":"none",{}"#, &header[1..]);
+    assert_eq!(refusal(&team, &team.sign(&doubled, &claims)), TokenError::Malformed);
+}
+
+#[tokio::test]
+async fn required_claims_of_the_right_type_are_required() {
+    let team = Team::new().await;
+    for name in ["type", "aud", "iss", "exp", "iat", "nbf", "sub", "email", "identity_nonce"] {
+        let mut claims = team.claims();
+        claims.as_object_mut().unwrap().remove(name);
+        let token = team.sign(&team.header().to_string(), &claims.to_string());
+        assert_eq!(refusal(&team, &token), TokenError::BadClaims, "without {name}");
+        let token = with_claim(&team, name, Value::Null);
+        assert_eq!(refusal(&team, &token), TokenError::BadClaims, "{name} null");
+    }
+    for bad in [json!("1790003600"), json!(1_790_003_600.5), json!(-1), json!(1e300), json!(true)] {
+        for name in ["exp", "iat", "nbf"] {
+            let token = with_claim(&team, name, bad.clone());
+            assert_eq!(refusal(&team, &token), TokenError::BadClaims, "{name} {bad}");
+        }
+    }
+    let token = with_claim(&team, "exp", json!(u64::MAX));
+    assert_eq!(verify(&team, &token), Ok(()), "large numbers do not overflow");
+}
+
+#[tokio::test]
+async fn audiences_are_compared_exactly() {
+    let team = Team::new().await;
+    let ours = team.audience.as_str();
+    for bad in [
+        json!("other"),
+        json!([]),
+        json!(["other"]),
+        json!(ours.to_uppercase()),
+        json!(format!("{ours} ")),
+        json!(&ours[..63]),
+    ] {
+        let token = with_claim(&team, "aud", bad.clone());
+        assert_eq!(refusal(&team, &token), TokenError::WrongAudience, "{bad}");
+    }
+    for bad in [json!([[ours]]), json!({ "aud": ours }), json!([ours, 1])] {
+        assert_eq!(refusal(&team, &with_claim(&team, "aud", bad)), TokenError::BadClaims);
+    }
+    for good in [json!(ours), json!(["other", ours])] {
+        assert_eq!(verify(&team, &with_claim(&team, "aud", good)), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn other_issuers_are_refused() {
+    let team = Team::new().await;
+    for bad in ["https://auth.example.jp/", "http://auth.example.jp", "https://AUTH.example.jp", ""]
+    {
+        let token = with_claim(&team, "iss", json!(bad));
+        assert_eq!(refusal(&team, &token), TokenError::WrongIssuer, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn time_has_thirty_seconds_of_leeway_and_no_more() {
+    let team = Team::new().await;
+    let now = START.as_unix_secs();
+    for (name, value, expected) in [
+        ("exp", now - 29, Ok(())),
+        ("exp", now - 30, Err(TokenError::Expired)),
+        ("exp", 0, Err(TokenError::Expired)),
+        ("nbf", now + 30, Ok(())),
+        ("nbf", now + 31, Err(TokenError::NotYetValid)),
+        ("iat", now + 30, Ok(())),
+        ("iat", now + 31, Err(TokenError::NotYetValid)),
+    ] {
+        assert_eq!(
+            verify(&team, &with_claim(&team, name, json!(value))),
+            expected,
+            "{name} {value}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn org_and_app_tokens_do_not_stand_in_for_each_other() {
+    let team = Team::new().await;
+    let org = team.session.token.expose();
+    let org_audience = team.issuer.org_audience().clone();
+    let verifier = OrgVerifier::new(Arc::new(team.keys.clone()), TEAM, org_audience.clone());
+    let claims = verifier.verify(org, START).unwrap();
+    assert_eq!(claims.identity().idp.kind, "onetimepin");
+    assert_eq!(claims.identity().user_uuid, claims.subject());
+    assert_eq!(claims.expires(), after(86_400));
+    assert_eq!(claims_of(org)["type"], "org");
+    assert_eq!(claims_of(org)["identity"]["email"], "alice@example.jp");
+
+    assert_eq!(
+        verifier.verify(team.app_token().expose(), START).unwrap_err(),
+        TokenError::WrongType
+    );
+    let app = AppVerifier::new(Arc::new(team.keys.clone()), TEAM);
+    assert_eq!(app.verify(org, &org_audience, START).unwrap_err(), TokenError::WrongType);
+    for kind in ["org", "meta", "match", "App", ""] {
+        let token = with_claim(&team, "type", json!(kind));
+        assert_eq!(refusal(&team, &token), TokenError::WrongType, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn an_expired_session_grants_nothing() {
+    let team = Team::new().await;
+    let grant = AppGrant::new(team.audience.clone());
+    let late = team.issuer.app_token(&team.session.claims, &grant, after(86_400));
+    assert!(late.unwrap_err().is_caller_fault());
+    let other = Team::new().await;
+    let foreign = otp_auth::session::Issuer::new(
+        other.keys.clone(),
+        Arc::new(SystemRandom::new()),
+        "https://other.example",
+    );
+    assert!(foreign.unwrap().app_token(&team.session.claims, &grant, START).is_err());
+}
+
+#[tokio::test]
+async fn a_remembered_token_is_still_checked() {
+    let team = Team::new().await;
+    let revocations = Arc::new(Revocations::new());
+    let verifier =
+        AppVerifier::new(Arc::new(team.keys.clone()), TEAM).revocations(revocations.clone());
+    let token = team.app_token();
+    let verify = |now| verifier.verify(token.expose(), &team.audience, now).map(|_| ());
+    for _ in 0..3 {
+        assert_eq!(verify(START), Ok(()));
+    }
+    let other = "another-app".parse().unwrap();
+    let refused = verifier.verify(token.expose(), &other, START).unwrap_err();
+    assert_eq!(refused, TokenError::WrongAudience);
+    assert_eq!(verify(after(86_400 + 30)), Err(TokenError::Expired));
+
+    // Logout is seen at once, for every token of the login.
+    revocations.revoke(team.session.claims.identity_nonce(), after(10));
+    assert_eq!(verify(after(10)), Err(TokenError::Revoked));
+    let grant = AppGrant::new(team.audience.clone());
+    let later = team.issuer.app_token(&team.session.claims, &grant, after(20)).unwrap();
+    let refused = verifier.verify(later.expose(), &team.audience, after(20)).unwrap_err();
+    assert_eq!(refused, TokenError::Revoked);
+    let org =
+        OrgVerifier::new(Arc::new(team.keys.clone()), TEAM, team.issuer.org_audience().clone())
+            .revocations(revocations);
+    let refused = org.verify(team.session.token.expose(), after(10)).unwrap_err();
+    assert_eq!(refused, TokenError::Revoked);
+}
+
+#[tokio::test]
+async fn tokens_outlive_a_rotation_but_not_the_key() {
+    let team = Team::new().await;
+    let random = SystemRandom::new();
+    let verifier = AppVerifier::new(Arc::new(team.keys.clone()), TEAM);
+    let verify = |token: &str| verifier.verify(token, &team.audience, START).map(|_| ());
+    let old = team.app_token();
+    let old_kid = team.kid();
+    assert_eq!(verify(old.expose()), Ok(()));
+
+    let mut keys: KeySet = team.keys.keys();
+    let next = keys.publish(SigningKey::generate(&random).unwrap()).unwrap();
+    team.keys.replace(keys.clone());
+    assert!(team.keys.jwks().contains(&next), "published before its first use");
+    assert_eq!(team.kid(), old_kid);
+
+    keys.promote(&next).unwrap();
+    team.keys.replace(keys.clone());
+    assert_eq!(team.kid(), next);
+    let new = team.app_token();
+    assert_eq!(verify(old.expose()), Ok(()));
+    assert_eq!(verify(new.expose()), Ok(()));
+
+    keys.remove(&old_kid).unwrap();
+    team.keys.replace(keys);
+    assert_eq!(verify(old.expose()), Err(TokenError::UnknownKey), "also when remembered");
+    assert_eq!(verify(new.expose()), Ok(()));
+}
+
+/// A key set document that changes its mind about a name.
+#[derive(Debug)]
+struct Fickle(Mutex<PublicKeySet>);
+
+impl FindKey for Fickle {
+    fn find_key(&self, kid: &str) -> Option<VerifyingKey> {
+        self.0.lock().expect("not poisoned").find_key(kid)
+    }
+}
+
+#[tokio::test]
+async fn a_remembered_token_ends_with_its_key_even_if_the_name_stays() {
+    let (team, other) = (Team::new().await, Team::new().await);
+    let named = |team: &Team| {
+        let mut document: Value = serde_json::from_str(&team.keys.jwks()).unwrap();
+        document["keys"][0]["kid"] = json!("current");
+        PublicKeySet::from_json(&document.to_string()).unwrap()
+    };
+    let keys = Arc::new(Fickle(Mutex::new(named(&team))));
+    let verifier = AppVerifier::new(keys.clone(), TEAM);
+    let token = with_header(&team, "kid", json!("current"));
+    let verify = || verifier.verify(&token, &team.audience, START).map(|_| ());
+    assert_eq!((verify(), verify()), (Ok(()), Ok(())));
+    *keys.0.lock().unwrap() = named(&other);
+    assert_eq!(verify(), Err(TokenError::BadSignature));
+}
+
+#[expect(clippy::disallowed_methods, reason = "the bound on time is what is tested")]
+fn now() -> Instant {
+    Instant::now()
+}
