@@ -1,0 +1,295 @@
+//! The edge's configuration: one TOML file, ten lines for the common case.
+//!
+//! ```toml
+//! zone = "t.example.jp"
+//! [listen]
+//! https = "0.0.0.0:443"
+//! [mail]
+//! smtp = "smtps://mail.example.jp"
+//! from = "access@example.jp"
+//! [[app]]
+//! host = "saito"
+//! tunnel = "home"
+//! allow = ["*@example.jp"]
+//! ```
+
+mod keys;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use access_policy::{Application, Policies, Policy, Rule};
+use anyhow::{Context as _, bail};
+use otp_auth::mail::SmtpMailer;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+/// A whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The domain under which short host names stand.
+    pub zone: String,
+    /// Where people sign in. `auth.ZONE` unless set.
+    pub auth_host: Option<String>,
+    /// The directory with keys and secrets, relative to this file. `state` unless set.
+    #[serde(default = "default_state")]
+    pub state: PathBuf,
+    /// The port that visitors use, if something in front of the edge moves it.
+    pub public_port: Option<u16>,
+    /// A short code for this edge, shown to operators of connectors. `edge` unless set.
+    #[serde(default = "default_location")]
+    pub location: String,
+    /// Sockets.
+    pub listen: Listen,
+    /// How codes are delivered.
+    pub mail: Mail,
+    /// Applications.
+    #[serde(default)]
+    pub app: Vec<App>,
+}
+
+/// Addresses to listen at.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Visitors, and connectors unless `tunnel` is set.
+    pub https: SocketAddr,
+    /// Plain HTTP, sent on to HTTPS.
+    pub http: Option<SocketAddr>,
+    /// Connectors only.
+    pub tunnel: Option<SocketAddr>,
+}
+
+/// A mail server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// `smtp://HOST[:PORT]` or `smtps://HOST[:PORT]`.
+    pub smtp: String,
+    /// The sender's address.
+    pub from: String,
+    /// The mail server's user.
+    pub user: Option<String>,
+    /// The file with the user's password, relative to this file.
+    pub password_file: Option<PathBuf>,
+}
+
+/// An application.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// The host name: one word under the zone, or a whole name.
+    pub host: String,
+    /// The tunnel that serves it.
+    pub tunnel: String,
+    /// Who may pass: `a@example.jp`, `*@example.jp` or `*` for everybody with an address.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// From where only: addresses or networks such as `192.0.2.0/24`.
+    #[serde(default)]
+    pub require_ip: Vec<String>,
+    /// A file with policies in Access's JSON instead, relative to this file.
+    pub policies: Option<PathBuf>,
+}
+
+fn default_state() -> PathBuf {
+    "state".into()
+}
+
+fn default_location() -> String {
+    "edge".into()
+}
+
+impl Config {
+    /// Reads a file. Paths in it become relative to its directory.
+    ///
+    /// # Errors
+    ///
+    /// Names file, line and remedy: an unknown key comes with the nearest known one.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("can't read the configuration `{}`", path.display()))?;
+        let mut config = Self::parse(&text).with_context(|| format!("in `{}`", path.display()))?;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        config.state = directory.join(&config.state);
+        if let Some(file) = &mut config.mail.password_file {
+            *file = directory.join(&*file);
+        }
+        for app in &mut config.app {
+            if let Some(file) = &mut app.policies {
+                *file = directory.join(&*file);
+            }
+        }
+        Ok(config)
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::read`], without the file's name.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        keys::check(text)?;
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| keys::line_of(text, span.start));
+            anyhow::anyhow!("line {line}: {}", error.message())
+        })?;
+        for app in &config.app {
+            if app.policies.is_some() != app.allow.is_empty() {
+                bail!(
+                    "app `{}`: say who may pass, with either `allow` or `policies`",
+                    app.host.escape_debug()
+                );
+            }
+        }
+        Ok(config)
+    }
+
+    /// The host where people sign in.
+    pub fn team_host(&self) -> String {
+        self.auth_host.clone().unwrap_or_else(|| format!("auth.{}", self.zone))
+    }
+
+    /// The whole host name of an application.
+    pub fn host_of(&self, app: &App) -> String {
+        if app.host.contains('.') {
+            app.host.clone()
+        } else {
+            format!("{}.{}", app.host, self.zone)
+        }
+    }
+
+    /// The policies of all applications.
+    ///
+    /// # Errors
+    ///
+    /// Names the application and what is wrong with it.
+    pub fn policies(&self) -> anyhow::Result<Policies> {
+        let applications = self.app.iter().map(|app| {
+            let host = self.host_of(app);
+            self.application(app, &host).with_context(|| format!("app `{}`", host.escape_debug()))
+        });
+        Ok(Policies::new(applications.collect::<anyhow::Result<Vec<_>>>()?))
+    }
+
+    fn application(&self, app: &App, host: &str) -> anyhow::Result<Application> {
+        if let Some(file) = &app.policies {
+            let text = fs::read_to_string(file)
+                .with_context(|| format!("can't read `{}`", file.display()))?;
+            let policies: serde_json::Value = serde_json::from_str(&text)
+                .with_context(|| format!("`{}` is not JSON", file.display()))?;
+            let document = serde_json::json!({"applications": [{
+                "id": host, "name": host, "domain": host, "policies": policies,
+            }]});
+            let mut policies = Policies::from_json(&document.to_string())
+                .with_context(|| format!("in `{}`", file.display()))?;
+            return policies.applications.pop().context("no application");
+        }
+        let mut policy = Policy::allow("allow");
+        for mail in &app.allow {
+            policy = policy.include(Rule::from_allowed_mail(mail)?);
+        }
+        match app.require_ip.as_slice() {
+            [] => {}
+            [network] => policy = policy.require(Rule::Ip(network.parse()?)),
+            _ => bail!("`require_ip` takes one network; for several, use a file with `policies`"),
+        }
+        Ok(Application::new(host).destination(host.parse()?).policy(policy))
+    }
+
+    /// The mailer.
+    ///
+    /// # Errors
+    ///
+    /// A URL, address or password file that can't be used.
+    pub fn mailer(&self) -> anyhow::Result<SmtpMailer> {
+        let mail = &self.mail;
+        let (scheme, rest) = mail
+            .smtp
+            .split_once("://")
+            .context("`mail.smtp` must begin with `smtp://` or `smtps://`")?;
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let login = match (&mail.user, &mail.password_file) {
+            (None, None) => String::new(),
+            (Some(user), Some(file)) => {
+                let password = fs::read_to_string(file)
+                    .with_context(|| format!("can't read `{}`", file.display()))?;
+                format!("{}:{}@", encode(user), encode(password.trim_end_matches(['\r', '\n'])))
+            }
+            _ => bail!("`mail.user` and `mail.password_file` go together"),
+        };
+        let glue = if rest.contains('?') { '&' } else { '?' };
+        let from = encode(&mail.from);
+        SmtpMailer::from_url(&format!("{scheme}://{login}{rest}{glue}from={from}"))
+            .context("`mail` can't be used")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        zone = "t.example.jp"
+        [listen]
+        https = "127.0.0.1:8443"
+        [mail]
+        smtp = "smtp://127.0.0.1:2525"
+        from = "access@example.jp"
+        [[app]]
+        host = "saito"
+        tunnel = "home"
+        allow = ["*@example.jp"]
+    "#;
+
+    #[test]
+    fn ten_lines_are_enough() {
+        let config = Config::parse(GOOD).unwrap();
+        assert_eq!(config.team_host(), "auth.t.example.jp");
+        assert_eq!(
+            config.policies().unwrap().to_string().trim(),
+            "saito.t.example.jp: anyone with an address @example.jp; everyone else is refused"
+        );
+        config.mailer().unwrap();
+    }
+
+    #[test]
+    fn mistakes_come_with_line_and_remedy() {
+        for (from, to, expected) in [
+            ("zone =", "zome =", "line 2: there is no key `zome`; did you mean `zone`?"),
+            (
+                "https =",
+                "htps =",
+                "line 4: there is no key `htps` in `listen`; did you mean `https`?",
+            ),
+            (
+                "allow =",
+                "alow =",
+                "line 11: there is no key `alow` in `app`; did you mean `allow`?",
+            ),
+            ("[mail]", "[nail]", "line 5: there is no key `nail`; did you mean `mail`?"),
+            ("\"127.0.0.1:8443\"", "\"127.0.0.1\"", "line 4: invalid socket address syntax"),
+            ("\"127.0.0.1:8443\"", "8443", "line 4: "),
+            ("allow = [\"*@example.jp\"]", "", "say who may pass"),
+            ("smtp = \"smtp://127.0.0.1:2525\"", "smtp = \"smtp://127", "line 6: "),
+            ("zone = \"t.example.jp\"", "", "missing field `zone`"),
+        ] {
+            let error = Config::parse(&GOOD.replace(from, to)).unwrap_err();
+            assert!(format!("{error:#}").contains(expected), "{error:#}\nexpected {expected}");
+        }
+        for cut in 0..GOOD.len() - 30 {
+            let _ = Config::parse(&GOOD[..cut]);
+        }
+    }
+
+    #[test]
+    fn rules_that_can_not_be_read_name_their_application() {
+        let config = Config::parse(&GOOD.replace("*@example.jp", "*example.jp")).unwrap();
+        let error = format!("{:#}", config.policies().unwrap_err());
+        assert!(error.contains("app `saito.t.example.jp`"), "{error}");
+    }
+}

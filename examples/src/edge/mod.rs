@@ -1,0 +1,7 @@
+//! The edge: listeners, certificates, tunnels and the gate, put together.
+
+pub mod config;
+mod running;
+pub mod state;
+
+pub use running::{Running, Settings, start};

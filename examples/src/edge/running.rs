@@ -1,0 +1,258 @@
+//! Starting and stopping an edge.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use cert_manager::{Manager, PrivateCa, Resolver, presets};
+use http::{StatusCode, header};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::{debug, warn};
+use tunnel_proto::{
+    ConnectionId, Credentials, Error, TunnelId, TunnelSecret,
+    edge::{Acceptor, Authenticate, Connection, Phase, Refusal, Registered, Registration, Router},
+};
+
+use crate::{
+    gate::{Gate, reply},
+    listener::{self, Accepted, GRACE_PERIOD, Peer, Tls},
+    output::{Event, Reporter, chain, now},
+    shutdown::Shutdown,
+};
+
+/// What an edge is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where visitors come over HTTPS, and connectors too if they have no socket of their own.
+    pub https: TcpListener,
+    /// Where visitors come over plain HTTP, to be sent to HTTPS.
+    pub http: Option<TcpListener>,
+    /// Where connectors dial.
+    pub tunnel: Option<TcpListener>,
+    /// Issues the certificates.
+    pub ca: PrivateCa,
+    /// Host names to have certificates for.
+    pub hosts: Vec<String>,
+    /// Who may register, by name.
+    pub tunnels: Vec<(String, Credentials)>,
+    /// Where this edge stands, for operators of connectors: a short code.
+    pub location: String,
+    /// Routes to the tunnels; the gate has the same.
+    pub router: Arc<Router>,
+    /// The gate.
+    pub gate: Arc<Gate>,
+    /// Whom to tell.
+    pub reporter: Reporter,
+}
+
+/// An edge at work.
+#[derive(Debug)]
+pub struct Running {
+    tasks: JoinSet<()>,
+    graceful: Arc<GracefulShutdown>,
+    shutdown: Shutdown,
+}
+
+/// Starts an edge. Its certificates are there and its sockets answer when this returns.
+///
+/// # Errors
+///
+/// Names that can't have a certificate, or a crypto provider without TLS.
+pub fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Running> {
+    let resolver = Resolver::new();
+    let mut manager = Manager::builder(settings.ca, Arc::clone(&resolver));
+    for host in &settings.hosts {
+        manager = manager.name(host.as_str());
+    }
+    let tunnel_names = presets::tunnel_names();
+    let manager = manager.names(tunnel_names.iter().map(ToString::to_string)).build()?;
+    manager.ensure(now()).context("can't issue the certificates")?;
+
+    let door = Arc::new(Door {
+        tls: Tls::new(resolver)?,
+        acceptor: Acceptor::new(Registry::new(settings.tunnels.clone(), settings.location)),
+        names: settings.tunnels.into_iter().map(|(name, it)| (it.tunnel_id(), name)).collect(),
+        router: settings.router,
+        gate: settings.gate,
+        reporter: settings.reporter,
+    });
+    let graceful = Arc::new(GracefulShutdown::new());
+    let mut tasks = JoinSet::new();
+    tasks.spawn({
+        let told = shutdown.clone().told();
+        async move { manager.run(told).await }
+    });
+    for listener in [Some(settings.https), settings.tunnel].into_iter().flatten() {
+        let (door, shutdown) = (Arc::clone(&door), shutdown.clone());
+        let graceful = Arc::clone(&graceful);
+        tasks.spawn(async move {
+            let serve = |tcp, peer| Arc::clone(&door).greet(tcp, peer, graceful.watcher());
+            listener::accept_loop(listener, shutdown, serve).await;
+        });
+    }
+    if let Some(listener) = settings.http {
+        let (gate, shutdown) = (Arc::clone(&door.gate), shutdown.clone());
+        let graceful = Arc::clone(&graceful);
+        tasks.spawn(async move {
+            let serve = |tcp, _| send_to_https(tcp, Arc::clone(&gate), graceful.watcher());
+            listener::accept_loop(listener, shutdown, serve).await;
+        });
+    }
+    Ok(Running { tasks, graceful, shutdown })
+}
+
+impl Running {
+    /// Waits until the program is told to stop and the requests in flight are done, or the grace
+    /// period is over.
+    pub async fn finished(mut self) {
+        self.shutdown.told().await;
+        while self.tasks.join_next().await.is_some() {}
+        // The accept loops are gone, so nobody else holds it.
+        if let Some(graceful) = Arc::into_inner(self.graceful)
+            && timeout(GRACE_PERIOD, graceful.shutdown()).await.is_err()
+        {
+            warn!("some requests did not finish in time");
+        }
+    }
+}
+
+/// Who may register, and the answer to those who may not.
+#[derive(Debug)]
+struct Registry {
+    secrets: HashMap<TunnelId, TunnelSecret>,
+    /// Compared against when a tunnel is unknown, so that both refusals cost the same.
+    decoy: TunnelSecret,
+    location: String,
+    random: SystemRandom,
+}
+
+impl Registry {
+    fn new(tunnels: Vec<(String, Credentials)>, location: String) -> Self {
+        Self {
+            secrets: tunnels
+                .into_iter()
+                .map(|(_, credentials)| (credentials.tunnel_id(), credentials.secret().clone()))
+                .collect(),
+            decoy: TunnelSecret::new([0; 32]),
+            location,
+            random: SystemRandom::new(),
+        }
+    }
+}
+
+impl Authenticate for Registry {
+    async fn authenticate(&self, registration: &Registration) -> Result<Registered, Refusal> {
+        let claimed = &registration.credentials;
+        let known = self.secrets.get(&claimed.tunnel_id());
+        let is_right = claimed.secret() == known.unwrap_or(&self.decoy);
+        if !is_right || known.is_none() {
+            return Err(Refusal::unauthorized());
+        }
+        let mut id = [0; 16];
+        self.random.fill(&mut id).map_err(|_| {
+            Refusal::retry("the edge has no randomness", std::time::Duration::from_secs(10))
+        })?;
+        Ok(Registered::new(ConnectionId::from_random_bytes(id), self.location.clone()))
+    }
+}
+
+/// What every accepted connection passes.
+struct Door {
+    tls: Tls,
+    acceptor: Acceptor<Registry>,
+    names: HashMap<TunnelId, String>,
+    router: Arc<Router>,
+    gate: Arc<Gate>,
+    reporter: Reporter,
+}
+
+impl Door {
+    async fn greet(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        match self.tls.accept(tcp).await {
+            Ok(Accepted::Visitor(io)) => {
+                let server_name = io.get_ref().1.server_name().map(str::to_owned);
+                let peer = Peer { address: peer, server_name };
+                let gate = Arc::clone(&self.gate);
+                listener::serve_http(io, watcher, move |request| {
+                    Arc::clone(&gate).answer(request, peer.clone())
+                })
+                .await;
+            }
+            Ok(Accepted::Connector(io)) => self.register(io, peer).await,
+            Err(error) => debug!(%peer, %error, "a TLS handshake failed"),
+        }
+    }
+
+    async fn register<T>(&self, io: T, peer: SocketAddr)
+    where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    {
+        match self.acceptor.accept(io).await {
+            Ok(connection) => {
+                self.router.attach(connection.clone());
+                self.watch(connection).await;
+            }
+            Err(error) => self.turn_away(peer, &error),
+        }
+    }
+
+    /// Tells of a connection's beginning and end.
+    async fn watch(&self, connection: Connection) {
+        let registration = connection.registration();
+        let tunnel = self.name(registration.credentials.tunnel_id());
+        let connector = registration.connector_id.to_string();
+        let (index, version) = (registration.connection_index, registration.version.clone());
+        self.reporter.tell(&Event::ConnectorConnected {
+            tunnel: tunnel.clone(),
+            connector: connector.clone(),
+            index,
+            version: version.escape_debug().to_string(),
+        });
+        connection.reached(Phase::Closed).await;
+        self.reporter.tell(&Event::ConnectorLost { tunnel, connector, index });
+    }
+
+    fn turn_away(&self, peer: SocketAddr, error: &Error) {
+        let reason = match error.refusal() {
+            Some(cause) => cause.to_owned(),
+            // cloudflared's own pre-flight check connects and leaves without a word.
+            None if error.is_retryable() => {
+                debug!(%peer, error = chain(error), "a connector left before it registered");
+                return;
+            }
+            None => chain(error),
+        };
+        self.reporter.tell(&Event::ConnectorRefused { peer: peer.to_string(), reason });
+    }
+
+    fn name(&self, id: TunnelId) -> String {
+        self.names.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+}
+
+/// Plain HTTP knows one answer: the same over HTTPS.
+async fn send_to_https(tcp: TcpStream, gate: Arc<Gate>, watcher: Watcher) {
+    listener::serve_http(tcp, watcher, move |request| {
+        let host = request
+            .headers()
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .and_then(|host| access_policy::Request::new(host, "/").ok())
+            .map(|request| request.host().to_owned())
+            .filter(|host| gate.knows(host));
+        let target = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let location = host.map(|host| format!("{}{target}", gate.origin_of(&host)));
+        async move {
+            match location {
+                Some(location) => reply::redirect(StatusCode::PERMANENT_REDIRECT, &location),
+                None => reply::json(404, &serde_json::json!({"error": "no such host here"})),
+            }
+        }
+    })
+    .await;
+}

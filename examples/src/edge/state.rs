@@ -1,0 +1,171 @@
+//! What an edge keeps on disk: its certificate authority, its session keys, its tunnels' secrets.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use cert_manager::{DirectoryStore, Expect, Opened, Origin, PrivateCa};
+use otp_auth::{
+    keys::{KeyRing, KeySet, SigningKey},
+    random::SystemRandom,
+    secret::Secret,
+};
+use ring::rand::SecureRandom as _;
+use tracing::warn;
+use tunnel_proto::{Credentials, TunnelId, TunnelSecret};
+
+use crate::output::now;
+
+/// One directory, mode 0700, files 0600.
+#[derive(Debug)]
+pub struct State {
+    store: DirectoryStore,
+}
+
+const SIGNING_KEY: &str = "sessions/signing-key.pk8";
+const STATE_KEY: &str = "sessions/state-key.bin";
+
+impl State {
+    /// Opens or creates the directory.
+    ///
+    /// # Errors
+    ///
+    /// Names the directory and what the system said.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let store = DirectoryStore::open(path)
+            .with_context(|| format!("can't use `{}` as state directory", path.display()))?;
+        Ok(Self { store })
+    }
+
+    /// The certificate authority: the same one after every restart.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable directory. A damaged authority is set aside and replaced, with a warning.
+    pub fn certificate_authority(&self) -> anyhow::Result<PrivateCa> {
+        let Opened { ca, origin, .. } = PrivateCa::open(&self.store, "Sekimori local CA", now())
+            .context("can't open the certificate authority")?;
+        if let Origin::Replaced { kept_at, reason } = origin {
+            let kept_at = kept_at.display().to_string();
+            warn!(kept_at, %reason, "the certificate authority was unreadable: a new one must be trusted");
+        }
+        Ok(ca)
+    }
+
+    /// The keys that sign sessions.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable directory or key.
+    pub fn session_keys(&self) -> anyhow::Result<KeyRing> {
+        let random = SystemRandom::new();
+        let stored = self.get_or_create(SIGNING_KEY, || {
+            let key = SigningKey::generate(&random)?;
+            Ok(key.to_pkcs8().expose().to_vec())
+        })?;
+        let key = SigningKey::from_pkcs8(&Secret::new(stored), &random).with_context(|| {
+            format!("`{SIGNING_KEY}` is damaged; move it away, and everybody signs in anew")
+        })?;
+        Ok(KeyRing::new(KeySet::new(key)))
+    }
+
+    /// The key that signs logins under way.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable directory or key.
+    pub fn state_key(&self) -> anyhow::Result<Secret> {
+        let stored = self.get_or_create(STATE_KEY, || random_bytes(32))?;
+        Ok(Secret::new(stored))
+    }
+
+    /// Draws credentials for a new tunnel and keeps them.
+    ///
+    /// # Errors
+    ///
+    /// A name that is taken or can't be a file's.
+    pub fn create_tunnel(&self, name: &str) -> anyhow::Result<Credentials> {
+        let key = tunnel_key(name)?;
+        let id = <[u8; 16]>::try_from(random_bytes(16)?.as_slice()).unwrap_or_default();
+        let secret = TunnelSecret::new(random_bytes(32)?);
+        let credentials = Credentials::new("self-hosted", TunnelId::from_random_bytes(id), secret);
+        match self.store.put(&key, credentials.to_json().as_bytes(), Expect::Absent)? {
+            cert_manager::Put::Stored => Ok(credentials),
+            cert_manager::Put::Conflict => {
+                bail!(
+                    "a tunnel `{name}` exists already; `edge tunnel token {name}` prints its token"
+                )
+            }
+        }
+    }
+
+    /// The credentials of a tunnel.
+    ///
+    /// # Errors
+    ///
+    /// No such tunnel, or a damaged file.
+    pub fn tunnel(&self, name: &str) -> anyhow::Result<Credentials> {
+        let key = tunnel_key(name)?;
+        let Some(stored) = self.store.load(&key)? else {
+            bail!("there is no tunnel `{name}` yet; create it: edge tunnel create {name}");
+        };
+        let text = std::str::from_utf8(&stored).unwrap_or_default();
+        Credentials::from_json(text).with_context(|| format!("`{key}` in the state directory"))
+    }
+
+    fn get_or_create(
+        &self,
+        name: &str,
+        create: impl FnOnce() -> anyhow::Result<Vec<u8>>,
+    ) -> anyhow::Result<Vec<u8>> {
+        let load = || self.store.load(name).with_context(|| format!("can't read `{name}`"));
+        if let Some(stored) = load()? {
+            return Ok(stored.to_vec());
+        }
+        // Another process may be faster; then its value counts.
+        self.store
+            .put(name, &create()?, Expect::Absent)
+            .with_context(|| format!("can't write `{name}`"))?;
+        load()?.map(|stored| stored.to_vec()).with_context(|| format!("`{name}` vanished"))
+    }
+}
+
+fn tunnel_key(name: &str) -> anyhow::Result<String> {
+    let is_plain = (1..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if !is_plain {
+        let name = name.escape_debug();
+        bail!("`{name}` is not a tunnel name; use up to 63 of a-z, 0-9 and `-`");
+    }
+    Ok(format!("tunnels/{name}.json"))
+}
+
+fn random_bytes(count: usize) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| anyhow::anyhow!("the system has no randomness to give"))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_finds_what_was_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || State::open(directory.path()).unwrap();
+        let tunnel = open().create_tunnel("home").unwrap();
+        assert_eq!(open().tunnel("home").unwrap(), tunnel);
+        assert!(open().create_tunnel("home").unwrap_err().to_string().contains("exists already"));
+        assert!(open().tunnel("away").unwrap_err().to_string().contains("edge tunnel create away"));
+        assert!(open().create_tunnel("../x").is_err());
+        assert_eq!(open().session_keys().unwrap().jwks(), open().session_keys().unwrap().jwks());
+        assert_eq!(
+            open().certificate_authority().unwrap().root_pem(),
+            open().certificate_authority().unwrap().root_pem()
+        );
+    }
+}

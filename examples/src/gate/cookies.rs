@@ -1,0 +1,127 @@
+//! The edge's own cookies. `__Host-` binds them to one host, HTTPS and the path `/`.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// A person's session: at the team host the org token, at an application's host its app token.
+pub const AUTHORIZATION: &str = "__Host-CF_Authorization";
+
+/// Ties a login to the browser that opened the application.
+pub const APP_SESSION: &str = "__Host-CF_AppSession";
+
+/// Ties the forms of the team host to the browser that asked for them.
+pub const SESSION: &str = "__Host-CF_Session";
+
+/// Ties a code to the browser that asked for it.
+pub const FLOW: &str = "__Host-CF_Flow";
+
+/// All of them, which neither reach an origin nor may be set by one.
+const OWN: [&str; 4] = [AUTHORIZATION, APP_SESSION, SESSION, FLOW];
+
+/// A `Set-Cookie` value. `Lax`, because the way back from a login is a navigation from elsewhere.
+pub fn set(name: &str, value: &str, life: Duration) -> String {
+    let seconds = life.as_secs();
+    format!("{name}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax")
+}
+
+/// A `Set-Cookie` value that takes a cookie away.
+pub fn clear(name: &str) -> String {
+    set(name, "", Duration::ZERO)
+}
+
+/// The value of a cookie that is there once. Twice means that somebody planted one.
+pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = pairs(headers).filter(|(known, _)| *known == name).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value),
+        _ => None,
+    }
+}
+
+/// Takes the edge's own cookies out of what an origin gets to see.
+pub fn hide_from_origin(headers: &mut HeaderMap) {
+    let is_own = |pair: &str| OWN.iter().any(|own| pair.split('=').next() == Some(own));
+    let own_there = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .any(|value| value.as_bytes().windows(7).any(|window| window == b"__Host-"));
+    if !own_there {
+        return;
+    }
+    let kept: Vec<HeaderValue> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| {
+            // A cookie with bytes that are not text can't be told apart safely.
+            let value = value.to_str().ok()?;
+            let pairs = value.split(';').map(str::trim);
+            let kept: Vec<&str> = pairs.filter(|pair| !pair.is_empty() && !is_own(pair)).collect();
+            HeaderValue::from_str(&kept.join("; ")).ok().filter(|value| !value.is_empty())
+        })
+        .collect();
+    headers.remove(header::COOKIE);
+    for value in kept {
+        headers.append(header::COOKIE, value);
+    }
+}
+
+/// Takes cookies of the edge's names out of what an origin sets.
+pub fn keep_origin_from_setting(headers: &mut HeaderMap) {
+    let sets_own = |value: &HeaderValue| {
+        let name = value.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+        OWN.iter().any(|own| name.trim_ascii().eq_ignore_ascii_case(own.as_bytes()))
+    };
+    if headers.get_all(header::SET_COOKIE).iter().any(sets_own) {
+        let kept: Vec<HeaderValue> = headers
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .filter(|value| !sets_own(value))
+            .cloned()
+            .collect();
+        headers.remove(header::SET_COOKIE);
+        for value in kept {
+            headers.append(header::SET_COOKIE, value);
+        }
+    }
+}
+
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: header::HeaderName, values: &[&str]) -> HeaderMap {
+        values.iter().map(|value| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_cookie_that_is_there_twice_is_not_there() {
+        let once = headers(header::COOKIE, &["a=1; __Host-CF_Session=x", "b=2"]);
+        assert_eq!(find(&once, SESSION), Some("x"));
+        let twice = headers(header::COOKIE, &["__Host-CF_Session=x", "__Host-CF_Session=x"]);
+        assert_eq!(find(&twice, SESSION), None);
+        assert_eq!(find(&once, "__host-cf_session"), None);
+    }
+
+    #[test]
+    fn origins_neither_see_nor_set_ours() {
+        let mut seen = headers(header::COOKIE, &["a=1; __Host-CF_Authorization=t; b=2"]);
+        hide_from_origin(&mut seen);
+        assert_eq!(seen["cookie"], "a=1; b=2");
+        let mut only = headers(header::COOKIE, &["__Host-CF_Authorization=t"]);
+        hide_from_origin(&mut only);
+        assert!(only.is_empty());
+        let mut set = headers(header::SET_COOKIE, &["a=1", " __host-CF_Authorization =t; Path=/"]);
+        keep_origin_from_setting(&mut set);
+        assert_eq!(set.len(), 1);
+    }
+}

@@ -1,0 +1,118 @@
+//! Sending an admitted request down its tunnel.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tracing::warn;
+use tunnel_proto::edge::{EdgeHeaders, OriginFailure, ResponseSource};
+
+use super::{
+    Gate, client_ip, cookies,
+    head::Head,
+    reply::{self, Reply},
+    session::Session,
+};
+use crate::{output::chain, pages::Problem};
+
+const CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const RAY: HeaderName = HeaderName::from_static("cf-ray");
+const ASSERTION: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
+const EMAIL: HeaderName = HeaderName::from_static("cf-access-authenticated-user-email");
+
+impl Gate {
+    /// Asks the origin, and says whose fault it is if there is no answer.
+    pub(super) async fn forward(
+        &self,
+        head: Head,
+        body: Incoming,
+        session: Option<&Session>,
+    ) -> Reply {
+        let tunnel = self.router.route(&head.host).and_then(|id| self.router.tunnel(id));
+        let Some(tunnel) = tunnel else {
+            return self.failed(
+                &head,
+                503,
+                Problem::ConnectorOffline,
+                "no connector has connected yet",
+            );
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = head.parts.method.clone();
+        *request.uri_mut() = head.parts.uri.clone();
+        *request.headers_mut() = head.parts.headers.clone();
+        cookies::hide_from_origin(request.headers_mut());
+        request.extensions_mut().insert(EdgeHeaders(edge_headers(&head, session)));
+        match tunnel.send(request).await {
+            Ok(response) => match response.extensions().get() {
+                Some(ResponseSource::Connector(failure)) => {
+                    let (status, problem) = origin_problem(response.status().as_u16(), *failure);
+                    self.failed(
+                        &head,
+                        status,
+                        problem,
+                        "the connector got no answer from the origin",
+                    )
+                }
+                _ => passed_on(response),
+            },
+            Err(error) => {
+                let (status, problem) = if error.is_offline() {
+                    (503, Problem::ConnectorOffline)
+                } else if error.is_busy() {
+                    (503, Problem::TooManyRequests)
+                } else if error.is_caller_fault() {
+                    (400, Problem::BadRequest)
+                } else {
+                    (502, Problem::OriginBrokeOff)
+                };
+                self.failed(&head, status, problem, &chain(&error))
+            }
+        }
+    }
+
+    fn failed(&self, head: &Head, status: u16, problem: Problem, error: &str) -> Reply {
+        warn!(id = head.id, host = head.host, status, problem = ?problem, error, "no answer from the origin");
+        // Loading again is the next step, unless that could do something twice.
+        let retry = head.is_navigation().then(|| head.parts.uri.path_and_query()).flatten();
+        reply::problem(head, status, problem, retry.map(ToString::to_string))
+    }
+}
+
+/// What the edge states of a visitor. Nothing that the visitor states of itself survives.
+fn edge_headers(head: &Head, session: Option<&Session>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut state = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    let ip = client_ip(head.peer.address).to_string();
+    state(CONNECTING_IP, &ip);
+    state(FORWARDED_FOR, &ip);
+    state(FORWARDED_PROTO, "https");
+    state(RAY, &head.id);
+    if let Some(session) = session {
+        state(ASSERTION, &session.token);
+        state(EMAIL, session.claims.email());
+    }
+    headers
+}
+
+fn passed_on(response: Response<tunnel_proto::edge::Incoming>) -> Reply {
+    let mut response = response.map(|body| body.map_err(Into::into).boxed_unsync());
+    cookies::keep_origin_from_setting(response.headers_mut());
+    response
+}
+
+fn origin_problem(status: u16, failure: OriginFailure) -> (u16, Problem) {
+    match (failure, status) {
+        // The connector's own HTTP/2 refuses what is too large for it.
+        (OriginFailure::Unknown, 431) => (431, Problem::HeaderTooLarge),
+        (OriginFailure::Unknown, 400) => (400, Problem::BadRequest),
+        (OriginFailure::TimedOut, _) => (504, Problem::OriginTimeout),
+        (OriginFailure::BrokeOff, _) => (502, Problem::OriginBrokeOff),
+        _ => (502, Problem::OriginUnreachable),
+    }
+}

@@ -1,0 +1,225 @@
+//! The gate: from a visitor's request to the origin's answer, or to a page that says why not.
+//!
+//! One request, one reading: the host and path that are judged are the ones that are forwarded.
+//! `answer` is the table of contents: team host, application host, or nothing.
+
+mod application;
+mod cookies;
+mod forward;
+mod handover;
+mod head;
+mod mail;
+pub mod reply;
+mod session;
+mod sign_in;
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use access_policy::{Engine, Policies};
+use arc_swap::ArcSwap;
+use http::Request;
+use hyper::body::Incoming;
+use otp_auth::{
+    keys::KeyRing,
+    login::Login,
+    mail::{Host, Mailer},
+    random::{Random, SystemRandom},
+    secret::{Pepper, Secret},
+    session::{AppVerifier, Issuer, OrgVerifier, Revocations, StateSigner},
+    store::MemoryStore,
+    throttle::{Budget, Rule},
+};
+use tracing::info;
+use tunnel_proto::edge::Router;
+
+use self::{handover::Handovers, head::Head, reply::Reply};
+use crate::{
+    listener::Peer,
+    output::{Reporter, mask},
+    pages::Problem,
+};
+
+/// What an edge needs to know to keep a gate.
+pub struct Settings {
+    /// The host where people sign in, without a port.
+    pub team_host: String,
+    /// The port of all public URLs.
+    pub public_port: u16,
+    /// Who may pass, and where.
+    pub policies: Policies,
+    /// Tunnels and the names that they serve.
+    pub router: Arc<Router>,
+    /// What delivers codes.
+    pub mailer: Arc<dyn Mailer>,
+    /// How many codes an address may get.
+    pub mail_budget: Budget,
+    /// What signs sessions.
+    pub keys: KeyRing,
+    /// What signs the states of logins under way. Keep it and they survive a restart.
+    pub state_key: Secret,
+    /// Whom to tell.
+    pub reporter: Reporter,
+}
+
+/// The gate of one edge.
+pub struct Gate {
+    team_host: String,
+    public_port: u16,
+    engine: ArcSwap<Engine>,
+    router: Arc<Router>,
+    login: Login,
+    issuer: Issuer,
+    org_verifier: OrgVerifier,
+    app_verifier: AppVerifier,
+    revocations: Arc<Revocations>,
+    states: StateSigner,
+    handovers: Handovers,
+    random: Arc<dyn Random>,
+    mailer: Arc<dyn Mailer>,
+    reporter: Reporter,
+}
+
+impl Gate {
+    /// Compiles the policies and prepares the login.
+    ///
+    /// # Errors
+    ///
+    /// Policies that contradict themselves, a team host that is no host name, or a system without
+    /// randomness.
+    pub fn new(settings: Settings) -> anyhow::Result<Arc<Self>> {
+        let random = SystemRandom::new();
+        let shared: Arc<dyn Random> = Arc::new(random.clone());
+        let team_host: Host = settings.team_host.parse()?;
+        let store = Arc::new(MemoryStore::new());
+        // Codes live ten minutes: a restart may forget them, so their key need not be kept.
+        let pepper = Pepper::generate(&random)?;
+        let login = Login::builder(store, pepper, Arc::clone(&shared), team_host)
+            .mail_budget(settings.mail_budget)
+            .build()?;
+        let origin = origin_of(&settings.team_host, settings.public_port);
+        let issuer = Issuer::new(settings.keys.clone(), Arc::clone(&shared), origin.clone())?;
+        let revocations = Arc::new(Revocations::new());
+        let find_key = Arc::new(settings.keys);
+        let org_audience = issuer.org_audience().clone();
+        Ok(Arc::new(Self {
+            engine: ArcSwap::from_pointee(Engine::compile(settings.policies)?),
+            router: settings.router,
+            login,
+            org_verifier: OrgVerifier::new(find_key.clone(), origin.clone(), org_audience)
+                .revocations(Arc::clone(&revocations)),
+            app_verifier: AppVerifier::new(find_key, origin).revocations(Arc::clone(&revocations)),
+            issuer,
+            revocations,
+            states: StateSigner::new(settings.state_key)?,
+            handovers: Handovers::default(),
+            random: shared,
+            mailer: settings.mailer,
+            reporter: settings.reporter,
+            team_host: settings.team_host,
+            public_port: settings.public_port,
+        }))
+    }
+
+    /// Answers one request.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Reply {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let id = self.draw_id();
+        let head = match Head::read(parts, peer, id) {
+            Ok(head) => head,
+            Err(refused) => return refused.reply(),
+        };
+        let line = head.log_line();
+        let reply = if head.host == self.team_host {
+            Arc::clone(&self).team_host(head, body).await
+        } else if self.router.route(&head.host).is_some() {
+            Arc::clone(&self).application_host(head, body).await
+        } else {
+            reply::problem(&head, 404, Problem::NotFoundHere, None)
+        };
+        let status = reply.status().as_u16();
+        let milliseconds = started.elapsed().as_millis();
+        info!(
+            id = line.id,
+            host = line.host,
+            method = line.method,
+            status,
+            milliseconds,
+            "answered"
+        );
+        reply
+    }
+
+    /// Whether a host name is served here.
+    pub fn knows(&self, host: &str) -> bool {
+        host == self.team_host || self.router.route(host).is_some()
+    }
+
+    /// `https://host`, with the port unless it is 443.
+    pub fn origin_of(&self, host: &str) -> String {
+        origin_of(host, self.public_port)
+    }
+
+    /// Puts other policies in force. Requests under way keep the old ones.
+    ///
+    /// # Errors
+    ///
+    /// Policies that contradict themselves; the old ones stay in force.
+    pub fn set_policies(&self, policies: Policies) -> anyhow::Result<()> {
+        self.engine.store(Arc::new(Engine::compile(policies)?));
+        Ok(())
+    }
+
+    fn draw_id(&self) -> String {
+        // An id is for finding a log line: without randomness it is useless, not unsafe.
+        self.draw_hex::<8>().unwrap_or_else(|_| "0".repeat(16))
+    }
+
+    fn draw_hex<const N: usize>(&self) -> Result<String, otp_auth::error::Error> {
+        let mut bytes = [0; N];
+        self.random.fill(&mut bytes)?;
+        Ok(bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("team_host", &self.team_host).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("team_host", &self.team_host).finish_non_exhaustive()
+    }
+}
+
+/// Codes that an address may get: three at once, then one every five minutes, ten a day.
+///
+/// # Errors
+///
+/// Never with these numbers.
+pub fn default_mail_budget() -> Result<Budget, otp_auth::error::Error> {
+    let minutes = |minutes: u64| std::time::Duration::from_secs(60 * minutes);
+    Budget::try_new(vec![Rule::try_new(3, minutes(15))?, Rule::try_new(10, minutes(24 * 60))?])
+}
+
+fn origin_of(host: &str, port: u16) -> String {
+    match port {
+        443 => format!("https://{host}"),
+        port => format!("https://{host}:{port}"),
+    }
+}
+
+/// A policy's reason may name the visitor's address; logs name it less fully.
+fn masked(reason: &str, email: Option<&str>) -> String {
+    match email {
+        Some(email) => reason.replace(email, &mask(email)),
+        None => reason.to_owned(),
+    }
+}
+
+/// The visitor's network address, IPv4 wherever it is that.
+fn client_ip(peer: SocketAddr) -> std::net::IpAddr {
+    peer.ip().to_canonical()
+}

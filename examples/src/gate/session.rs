@@ -1,0 +1,69 @@
+//! Who a visitor has proved to be.
+
+use access_policy::{Application, EmailAddress, Identity};
+use http::HeaderName;
+use otp_auth::{
+    session::{AppClaims, OrgClaims},
+    timestamp::Timestamp,
+    token::Audience,
+};
+use tracing::debug;
+
+use super::{Gate, cookies, head::Head};
+use crate::output::now;
+
+/// Where programs put their app token. It counts before the cookie.
+const TOKEN_HEADER: HeaderName = HeaderName::from_static("cf-access-token");
+
+/// A verified app token.
+pub struct Session {
+    pub claims: AppClaims,
+    /// As it goes to the origin.
+    pub token: String,
+    pub identity: Identity,
+}
+
+impl Gate {
+    /// The visitor's session at an application. Whatever is wrong with it, the answer is a login.
+    pub(super) fn session(&self, head: &Head, application: &Application) -> Option<Session> {
+        let token = head.header(TOKEN_HEADER).or_else(|| head.cookie(cookies::AUTHORIZATION))?;
+        let audience = self.audience(application);
+        match self.app_verifier.verify(token, &audience, timestamp()) {
+            Ok(claims) => {
+                let identity = identity(claims.email())?;
+                Some(Session { claims, token: token.to_owned(), identity })
+            }
+            Err(error) => {
+                debug!(id = head.id, %error, "a token was not accepted");
+                None
+            }
+        }
+    }
+
+    /// The visitor's session at the team host.
+    pub(super) fn org_session(&self, head: &Head) -> Option<OrgClaims> {
+        let token = head.cookie(cookies::AUTHORIZATION)?;
+        match self.org_verifier.verify(token, timestamp()) {
+            Ok(claims) => Some(claims),
+            Err(error) => {
+                debug!(id = head.id, %error, "a token was not accepted");
+                None
+            }
+        }
+    }
+
+    /// The AUD of an application: the same on every node and after every restart.
+    pub(super) fn audience(&self, application: &Application) -> Audience {
+        Audience::for_application(self.issuer.issuer(), &application.id)
+    }
+}
+
+/// The policy's view of an address. The login took it, so the policy can read it too, or refuses.
+pub(super) fn identity(email: &str) -> Option<Identity> {
+    EmailAddress::parse(email).ok().map(Identity::new)
+}
+
+/// The wall clock as tokens have it.
+pub(super) fn timestamp() -> Timestamp {
+    now().into()
+}

@@ -1,0 +1,210 @@
+//! The edge's sockets: visitors over HTTPS and HTTP, connectors over the tunnel protocol.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use cert_manager::{Resolver, presets};
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::Watcher},
+};
+use rustls::ServerConfig;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use tracing::debug;
+
+use crate::{gate::reply::Reply, shutdown::Shutdown};
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request head may take (HTTP/1.1).
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request's header list, in bytes; 431 beyond it.
+const HEADER_LIST_BYTES: u32 = 32 * 1024;
+
+/// Requests in flight on one visitor's connection.
+const CONCURRENT_STREAMS: u32 = 100;
+
+/// Requests in flight may take this long once the program stops.
+pub const GRACE_PERIOD: Duration = Duration::from_secs(30);
+
+/// What a visitor's connection says about the visitor.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The visitor's address.
+    pub address: SocketAddr,
+    /// The name that the visitor's TLS asked for; nothing without TLS.
+    pub server_name: Option<String>,
+}
+
+/// Opens a listening socket.
+///
+/// # Errors
+///
+/// Names the address and, if it is taken, what to do.
+pub async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                let port = address.port();
+                format!("another program listens there; stop it (`ss -ltnp 'sport = :{port}'` names it) or choose another port")
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports under 1024 need the capability CAP_NET_BIND_SERVICE".into()
+            }
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
+            _ => return anyhow::Error::new(error).context(format!("can't listen for {what} at {address}")),
+        };
+        anyhow::anyhow!("can't listen for {what} at {address}: {advice}")
+    })
+}
+
+/// Both kinds of TLS server, chosen by the name that a client asks for.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    resolver: Arc<Resolver>,
+    visitors: Arc<ServerConfig>,
+    connectors: Arc<ServerConfig>,
+}
+
+/// A finished TLS handshake.
+#[derive(Debug)]
+pub enum Accepted {
+    /// Somebody with a browser.
+    Visitor(Box<TlsStream<TcpStream>>),
+    /// A connector, or cloudflared's probe.
+    Connector(Box<TlsStream<TcpStream>>),
+}
+
+impl Tls {
+    /// Serves the resolver's certificates.
+    ///
+    /// # Errors
+    ///
+    /// If the crypto provider lacks what TLS 1.2 or 1.3 needs.
+    pub fn new(resolver: Arc<Resolver>) -> anyhow::Result<Self> {
+        let provider = presets::provider();
+        let visitors =
+            presets::server_config(Arc::clone(&provider), resolver.clone(), ["h2", "http/1.1"])?;
+        let connectors = presets::tunnel_config(provider, resolver.clone())?;
+        Ok(Self { resolver, visitors: Arc::new(visitors), connectors: Arc::new(connectors) })
+    }
+
+    /// Finishes a handshake.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the client did wrong; a name without a certificate is told to it as the alert
+    /// `unrecognized_name` (RFC 6066 section 3).
+    pub async fn accept(&self, tcp: TcpStream) -> io::Result<Accepted> {
+        let handshake = async {
+            let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp).await;
+            let mut start = start?;
+            let hello = start.client_hello();
+            let name = hello.server_name().map(str::to_owned);
+            if !self.resolver.knows(name.as_deref()) {
+                start.io.write_all(&presets::UNRECOGNIZED_NAME_ALERT).await?;
+                start.io.shutdown().await?;
+                let name = name.unwrap_or_else(|| "no name".into());
+                return Err(io::Error::other(format!(
+                    "no certificate for `{}`",
+                    name.escape_debug()
+                )));
+            }
+            if name.as_deref().is_some_and(is_tunnel_name) {
+                let stream = start.into_stream(Arc::clone(&self.connectors)).await?;
+                Ok(Accepted::Connector(Box::new(stream)))
+            } else {
+                let stream = start.into_stream(Arc::clone(&self.visitors)).await?;
+                Ok(Accepted::Visitor(Box::new(stream)))
+            }
+        };
+        match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(accepted) => accepted,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// Whether this is one of the names that cloudflared asks for.
+fn is_tunnel_name(name: &str) -> bool {
+    presets::tunnel_names().iter().any(|known| known.as_str() == name)
+}
+
+/// Accepts connections until told to stop, each in a task of its own.
+///
+/// Running out of file descriptors makes it wait, not spin.
+pub async fn accept_loop<F, Fut>(listener: TcpListener, shutdown: Shutdown, serve: F)
+where
+    F: Fn(TcpStream, SocketAddr) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let mut told = std::pin::pin!(shutdown.told());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut told => return,
+        };
+        match accepted {
+            Ok((tcp, peer)) => {
+                let _ = tcp.set_nodelay(true);
+                tokio::spawn(serve(tcp, peer));
+            }
+            Err(error) => {
+                debug!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Speaks HTTP/1.1 or HTTP/2 with one visitor until the connection ends or the program stops.
+pub async fn serve_http<T, F, Fut>(io: T, watcher: Watcher, answer: F)
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    F: Fn(Request<Incoming>) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Reply> + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEADER_LIST_BYTES as usize)
+        .max_headers(128);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(CONCURRENT_STREAMS)
+        .max_header_list_size(HEADER_LIST_BYTES)
+        .max_send_buf_size(256 * 1024)
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let service = service_fn(move |request| {
+        let reply = answer(request);
+        async move { Ok::<_, Infallible>(reply.await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        debug!(error = &*error, "a visitor's connection ended");
+    }
+}
+
+/// The address that a listener got, for messages.
+///
+/// # Errors
+///
+/// If the socket is gone.
+pub fn local_address(listener: &TcpListener) -> anyhow::Result<SocketAddr> {
+    listener.local_addr().context("can't tell the listening address")
+}
