@@ -33,6 +33,31 @@
 //! assert_eq!(response.into_body().collect().await?.to_bytes(), "hello");
 //! # Ok(()) }
 //! ```
+//!
+//! # Map
+//!
+//! | Where | What |
+//! |---|---|
+//! | [`edge`] | [`Acceptor`](edge::Acceptor) registers connectors, [`Router`](edge::Router) knows which tunnel owns a host name, [`Tunnel`](edge::Tunnel) sends requests |
+//! | [`connector`] | [`Connector`](connector::Connector) keeps connections up and answers with a service |
+//! | [`origin`] | [`HttpOrigin`](origin::HttpOrigin), a web server on the connector's side |
+//! | [`Credentials`] | token and credentials file, in cloudflared's shapes |
+//!
+//! # Features
+//!
+//! | Feature | Default | Brings |
+//! |---|---|---|
+//! | `http-origin` | yes | [`HttpOrigin`](origin::HttpOrigin): HTTP/1.1 through hyper |
+//! | `tls` | yes | [`TlsDialer`](connector::TlsDialer): TCP and rustls; the crypto provider is yours |
+//!
+//! # What is not here yet
+//!
+//! HTTP/2 is the one transport; QUIC is not spoken. WebSocket and TCP streams are refused with 502,
+//! and no configuration is pushed.
+//!
+//! # Stability
+//!
+//! Version 0.x: minor versions may break, the change log says where. Rust 1.88 or later.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -57,3 +82,7 @@ pub use self::{
     id::{ConnectionId, ConnectorId, TunnelId},
     secret::TunnelSecret,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
