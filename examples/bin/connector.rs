@@ -5,6 +5,8 @@
 //! $ TUNNEL_TOKEN=... connector tunnel --edge edge.example.jp:7844 run --url http://127.0.0.1:8080
 //! ```
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
+
 use std::process::ExitCode;
 
 use anyhow::Context as _;

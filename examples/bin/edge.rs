@@ -5,6 +5,8 @@
 //! $ edge run --config edge.toml
 //! ```
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
+
 use std::{net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use access_policy::{EmailAddress, Engine, Identity, Request};

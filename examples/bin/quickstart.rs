@@ -8,6 +8,8 @@
 //! Open the printed address, type an address that the rule admits, then the code that appears in
 //! this terminal. Nothing listens beyond this machine, and nothing is left behind.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
+
 use std::{
     convert::Infallible,
     net::SocketAddr,
@@ -143,25 +145,21 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let running = edge::start(settings, shutdown.clone())?;
 
-    let connecting = match &arguments.cloudflared {
-        Some(binary) => {
-            let url = match &arguments.url {
-                Some(url) => url.clone(),
-                None => demo_origin().await?,
-            };
-            run_cloudflared(binary, address, &ca_file, &credentials, &url, shutdown)?
-        }
-        None => {
-            let dialer = dialer(address, root)?;
-            match origin {
-                Some(origin) => connect(credentials.clone(), dialer, origin, &reporter, shutdown)?,
-                None => {
-                    let page = tower::service_fn(async |request: http::Request<Incoming>| {
-                        Ok::<_, Infallible>(demo::page(request.headers()))
-                    });
-                    connect(credentials.clone(), dialer, page, &reporter, shutdown)?
-                }
-            }
+    let connecting = if let Some(binary) = &arguments.cloudflared {
+        let url = match &arguments.url {
+            Some(url) => url.clone(),
+            None => demo_origin().await?,
+        };
+        run_cloudflared(binary, address, &ca_file, &credentials, &url, shutdown)?
+    } else {
+        let dialer = dialer(address, root)?;
+        if let Some(origin) = origin {
+            connect(credentials.clone(), dialer, origin, &reporter, shutdown)?
+        } else {
+            let page = tower::service_fn(async |request: http::Request<Incoming>| {
+                Ok::<_, Infallible>(demo::page(request.headers()))
+            });
+            connect(credentials.clone(), dialer, page, &reporter, shutdown)?
         }
     };
     wait_for_tunnel(&router, &credentials, connecting).await?;

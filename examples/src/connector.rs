@@ -142,20 +142,12 @@ pub async fn run(
         .local_configuration(rules.to_string())
         .on_event(move |event| tell(&reporter, &event))
         .service(origin)?;
-    connector
-        .run(shutdown)
-        .await
-        .map_err(|error| {
-            let advice =
-                "was the tunnel created at this edge, and is the token the one it printed?";
-            anyhow::Error::new(error).context(advice)
-        })
-        .or_else(swap_context)
-}
-
-/// The refusal first, then the advice.
-fn swap_context(error: anyhow::Error) -> anyhow::Result<()> {
-    bail!("{}; {error}", error.root_cause())
+    connector.run(shutdown).await.map_err(|error| {
+        let refused = chain(&error);
+        anyhow::anyhow!(
+            "{refused}; was the tunnel created at this edge, and is the token the one it printed?"
+        )
+    })
 }
 
 /// Tells a connector's event in the programs' words.

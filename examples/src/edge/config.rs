@@ -171,12 +171,12 @@ impl Config {
     pub fn policies(&self) -> anyhow::Result<Policies> {
         let applications = self.app.iter().map(|app| {
             let host = self.host_of(app);
-            self.application(app, &host).with_context(|| format!("app `{}`", host.escape_debug()))
+            Self::application(app, &host).with_context(|| format!("app `{}`", host.escape_debug()))
         });
         Ok(Policies::new(applications.collect::<anyhow::Result<Vec<_>>>()?))
     }
 
-    fn application(&self, app: &App, host: &str) -> anyhow::Result<Application> {
+    fn application(app: &App, host: &str) -> anyhow::Result<Application> {
         if let Some(file) = &app.policies {
             let text = fs::read_to_string(file)
                 .with_context(|| format!("can't read `{}`", file.display()))?;

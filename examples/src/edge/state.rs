@@ -122,7 +122,8 @@ impl State {
             return Ok(stored.to_vec());
         }
         // Another process may be faster; then its value counts.
-        self.store
+        let _faster = self
+            .store
             .put(name, &create()?, Expect::Absent)
             .with_context(|| format!("can't write `{name}`"))?;
         load()?.map(|stored| stored.to_vec()).with_context(|| format!("`{name}` vanished"))

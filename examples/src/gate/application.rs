@@ -59,7 +59,7 @@ impl Gate {
             None => anonymous.clone(),
         };
         let decision = engine.decide(&request);
-        self.log_decision(&head, &decision, session.as_ref());
+        log_decision(&head, &decision, session.as_ref());
         // A session is for one application. Another one asks for its own.
         let is_same = decision.application().map(|it| &it.id) == application.as_ref();
         match decision.outcome() {
@@ -118,20 +118,7 @@ impl Gate {
         if let Some(session) = self.any_session(head) {
             self.revocations.revoke(session.claims.identity_nonce(), super::session::timestamp());
         }
-        self.signed_out(head, Some(head.host.clone()), Some("/".into()))
-    }
-
-    /// The page after signing out, at either host.
-    pub(super) fn signed_out(
-        &self,
-        head: &Head,
-        application: Option<String>,
-        sign_in_href: Option<String>,
-    ) -> Reply {
-        let page =
-            SignedOutPage { locale: head.locale(), application, sign_in_href, language_href: None };
-        let reply = reply::page(200, page.to_html(), None);
-        reply::with(reply, header::SET_COOKIE, &cookies::clear(cookies::AUTHORIZATION))
+        signed_out(head, Some(head.host.clone()), Some("/".into()))
     }
 
     /// Who the visitor is, for scripts of the application.
@@ -196,14 +183,26 @@ impl Gate {
         let cookie = cookies::set(cookies::APP_SESSION, &mark, APP_SESSION_LIFE);
         reply::with(reply, header::SET_COOKIE, &cookie)
     }
+}
 
-    fn log_decision(&self, head: &Head, decision: &Decision<'_>, session: Option<&Session>) {
-        let email = session.map(|session| session.claims.email());
-        let reason = masked(&decision.reason().to_string(), email);
-        let outcome = decision.outcome().to_string();
-        let visitor = email.map_or_else(|| "nobody".into(), mask);
-        info!(id = head.id, host = head.host, outcome, visitor, reason, "decided");
-    }
+/// The page after signing out, at either host.
+pub(super) fn signed_out(
+    head: &Head,
+    application: Option<String>,
+    sign_in_href: Option<String>,
+) -> Reply {
+    let page =
+        SignedOutPage { locale: head.locale(), application, sign_in_href, language_href: None };
+    let reply = reply::page(200, page.to_html(), None);
+    reply::with(reply, header::SET_COOKIE, &cookies::clear(cookies::AUTHORIZATION))
+}
+
+fn log_decision(head: &Head, decision: &Decision<'_>, session: Option<&Session>) {
+    let email = session.map(|session| session.claims.email());
+    let reason = masked(&decision.reason().to_string(), email);
+    let outcome = decision.outcome().to_string();
+    let visitor = email.map_or_else(|| "nobody".into(), mask);
+    info!(id = head.id, host = head.host, outcome, visitor, reason, "decided");
 }
 
 fn refuse(head: &Head, class: DenyClass, session: Option<&Session>) -> Reply {

@@ -5,33 +5,33 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, header};
 
 /// A person's session: at the team host the org token, at an application's host its app token.
-pub const AUTHORIZATION: &str = "__Host-CF_Authorization";
+pub(super) const AUTHORIZATION: &str = "__Host-CF_Authorization";
 
 /// Ties a login to the browser that opened the application.
-pub const APP_SESSION: &str = "__Host-CF_AppSession";
+pub(super) const APP_SESSION: &str = "__Host-CF_AppSession";
 
 /// Ties the forms of the team host to the browser that asked for them.
-pub const SESSION: &str = "__Host-CF_Session";
+pub(super) const SESSION: &str = "__Host-CF_Session";
 
 /// Ties a code to the browser that asked for it.
-pub const FLOW: &str = "__Host-CF_Flow";
+pub(super) const FLOW: &str = "__Host-CF_Flow";
 
 /// All of them, which neither reach an origin nor may be set by one.
 const OWN: [&str; 4] = [AUTHORIZATION, APP_SESSION, SESSION, FLOW];
 
 /// A `Set-Cookie` value. `Lax`, because the way back from a login is a navigation from elsewhere.
-pub fn set(name: &str, value: &str, life: Duration) -> String {
+pub(super) fn set(name: &str, value: &str, life: Duration) -> String {
     let seconds = life.as_secs();
     format!("{name}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax")
 }
 
 /// A `Set-Cookie` value that takes a cookie away.
-pub fn clear(name: &str) -> String {
+pub(super) fn clear(name: &str) -> String {
     set(name, "", Duration::ZERO)
 }
 
 /// The value of a cookie that is there once. Twice means that somebody planted one.
-pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = pairs(headers).filter(|(known, _)| *known == name).map(|(_, value)| value);
     match (values.next(), values.next()) {
         (Some(value), None) => Some(value),
@@ -40,7 +40,7 @@ pub fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Takes the edge's own cookies out of what an origin gets to see.
-pub fn hide_from_origin(headers: &mut HeaderMap) {
+pub(super) fn hide_from_origin(headers: &mut HeaderMap) {
     let is_own = |pair: &str| OWN.iter().any(|own| pair.split('=').next() == Some(own));
     let own_there = headers
         .get_all(header::COOKIE)
@@ -67,7 +67,7 @@ pub fn hide_from_origin(headers: &mut HeaderMap) {
 }
 
 /// Takes cookies of the edge's names out of what an origin sets.
-pub fn keep_origin_from_setting(headers: &mut HeaderMap) {
+pub(super) fn keep_origin_from_setting(headers: &mut HeaderMap) {
     let sets_own = |value: &HeaderValue| {
         let name = value.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
         OWN.iter().any(|own| name.trim_ascii().eq_ignore_ascii_case(own.as_bytes()))

@@ -31,12 +31,7 @@ impl Gate {
     ) -> Reply {
         let tunnel = self.router.route(&head.host).and_then(|id| self.router.tunnel(id));
         let Some(tunnel) = tunnel else {
-            return self.failed(
-                &head,
-                503,
-                Problem::ConnectorOffline,
-                "no connector has connected yet",
-            );
+            return failed(&head, 503, Problem::ConnectorOffline, "no connector has connected yet");
         };
         let mut request = Request::new(body);
         *request.method_mut() = head.parts.method.clone();
@@ -48,12 +43,7 @@ impl Gate {
             Ok(response) => match response.extensions().get() {
                 Some(ResponseSource::Connector(failure)) => {
                     let (status, problem) = origin_problem(response.status().as_u16(), *failure);
-                    self.failed(
-                        &head,
-                        status,
-                        problem,
-                        "the connector got no answer from the origin",
-                    )
+                    failed(&head, status, problem, "the connector got no answer from the origin")
                 }
                 _ => passed_on(response),
             },
@@ -67,17 +57,17 @@ impl Gate {
                 } else {
                     (502, Problem::OriginBrokeOff)
                 };
-                self.failed(&head, status, problem, &chain(&error))
+                failed(&head, status, problem, &chain(&error))
             }
         }
     }
+}
 
-    fn failed(&self, head: &Head, status: u16, problem: Problem, error: &str) -> Reply {
-        warn!(id = head.id, host = head.host, status, problem = ?problem, error, "no answer from the origin");
-        // Loading again is the next step, unless that could do something twice.
-        let retry = head.is_navigation().then(|| head.parts.uri.path_and_query()).flatten();
-        reply::problem(head, status, problem, retry.map(ToString::to_string))
-    }
+fn failed(head: &Head, status: u16, problem: Problem, error: &str) -> Reply {
+    warn!(id = head.id, host = head.host, status, problem = ?problem, error, "no answer from the origin");
+    // Loading again is the next step, unless that could do something twice.
+    let retry = head.is_navigation().then(|| head.parts.uri.path_and_query()).flatten();
+    reply::problem(head, status, problem, retry.map(ToString::to_string))
 }
 
 /// What the edge states of a visitor. Nothing that the visitor states of itself survives.

@@ -8,7 +8,7 @@ use std::{
 
 /// What the application's host is to do once the browser arrives there.
 #[derive(Debug)]
-pub struct Handover {
+pub(super) struct Handover {
     /// The application's host; no other may redeem it.
     pub host: String,
     /// Digest of the cookie of the browser that opened the application.
@@ -23,7 +23,7 @@ pub struct Handover {
 
 /// Hand-overs under way, by the nonce in the URL. Each is redeemed at most once, within a minute.
 #[derive(Debug, Default)]
-pub struct Handovers(Mutex<HashMap<String, (Instant, Handover)>>);
+pub(super) struct Handovers(Mutex<HashMap<String, (Instant, Handover)>>);
 
 const LIFE: Duration = Duration::from_secs(60);
 
@@ -32,7 +32,7 @@ const AT_MOST: usize = 10_000;
 
 impl Handovers {
     /// Keeps one. Says no when there are too many.
-    pub fn offer(&self, nonce: String, handover: Handover, now: Instant) -> bool {
+    pub(super) fn offer(&self, nonce: String, handover: Handover, now: Instant) -> bool {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= AT_MOST {
             open.retain(|_, (offered, _)| now.duration_since(*offered) < LIFE);
@@ -41,7 +41,7 @@ impl Handovers {
     }
 
     /// Takes one out if it is for this host and browser. A wrong host or browser uses it up too.
-    pub fn redeem(
+    pub(super) fn redeem(
         &self,
         nonce: &str,
         host: &str,

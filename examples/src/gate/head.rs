@@ -22,6 +22,7 @@ pub struct Head {
 }
 
 /// For the log, before the head is given away.
+#[derive(Debug)]
 pub struct LogLine {
     pub id: String,
     pub host: String,
@@ -29,6 +30,7 @@ pub struct LogLine {
 }
 
 /// A head that is not looked at any further.
+#[derive(Debug)]
 pub struct Refused {
     head: Head,
     status: u16,

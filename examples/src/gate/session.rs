@@ -16,7 +16,7 @@ use crate::output::now;
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("cf-access-token");
 
 /// A verified app token.
-pub struct Session {
+pub(super) struct Session {
     pub claims: AppClaims,
     /// As it goes to the origin.
     pub token: String,

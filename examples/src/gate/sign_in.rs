@@ -22,7 +22,7 @@ use tracing::warn;
 
 use super::{
     Gate,
-    application::ACCESS_PATHS,
+    application::{ACCESS_PATHS, signed_out},
     client_ip, cookies,
     handover::Handover,
     head::Head,
@@ -58,7 +58,7 @@ impl Wish {
     /// Good for as long as a login may take, with pauses.
     const LIFE: Duration = Duration::from_secs(3600);
 
-    pub fn sign(&self, states: &StateSigner) -> String {
+    pub(super) fn sign(&self, states: &StateSigner) -> String {
         let content = serde_json::to_string(self).unwrap_or_default();
         states.sign(Self::PURPOSE, &content, timestamp().plus(Self::LIFE))
     }
@@ -137,7 +137,7 @@ impl Gate {
             ("verify-code", Method::GET | Method::HEAD) => self.code_step(&head),
             ("verify-code" | "resend-code" | "callback", Method::POST) => {
                 let wish = head.query("state").and_then(|state| Wish::open(&self.states, &state));
-                let Some(wish) = wish else { return self.expired(&head) };
+                let Some(wish) = wish else { return expired(&head) };
                 let form = match read_form(&head, body).await {
                     Ok(form) => form,
                     Err(problem) => return reply::problem(&head, 400, problem, None),
@@ -162,7 +162,7 @@ impl Gate {
 
     /// Step 1: the e-mail field, unless the visitor has signed in already.
     fn login_step(&self, head: &Head) -> Reply {
-        let Some(wish) = self.wish(head) else { return self.expired(head) };
+        let Some(wish) = self.wish(head) else { return expired(head) };
         match self.org_session(head) {
             Some(claims) => self.grant(head, &wish, &claims),
             None => self.login_page(head, &wish, "", None, 200),
@@ -176,7 +176,7 @@ impl Gate {
             let error = if typed.is_empty() { LoginError::Empty } else { LoginError::NotAnAddress };
             return self.login_page(head, wish, &typed, Some(error), 400);
         };
-        let Ok(host) = wish.host.parse() else { return self.expired(head) };
+        let Ok(host) = wish.host.parse() else { return expired(head) };
         let admission = self.admission(head, wish, &address);
         let client = client_ip(head.peer.address);
         let sign_in =
@@ -195,13 +195,13 @@ impl Gate {
                 let cookie = cookies::set(cookies::FLOW, &flow.sign(&self.states), Flow::LIFE);
                 reply::with(reply, header::SET_COOKIE, &cookie)
             }
-            Err(error) => self.unavailable(head, &error),
+            Err(error) => unavailable(head, &error),
         }
     }
 
     /// Step 3: the code field.
     fn code_step(&self, head: &Head) -> Reply {
-        let Some(wish) = self.wish(head) else { return self.expired(head) };
+        let Some(wish) = self.wish(head) else { return expired(head) };
         let flow = Flow::open(&self.states, head);
         match flow.filter(|flow| Some(&flow.nonce) == head.query("nonce").as_ref()) {
             Some(flow) => self.code_page(head, &wish, &flow, None, 200),
@@ -212,8 +212,8 @@ impl Gate {
 
     /// Step 3, once more: send another code to the same address.
     async fn resend_code(self: &Arc<Self>, head: &Head, wish: &Wish, form: &Form) -> Reply {
-        let Some(flow) = Flow::open(&self.states, head) else { return self.expired(head) };
-        let Ok(host) = wish.host.parse() else { return self.expired(head) };
+        let Some(flow) = Flow::open(&self.states, head) else { return expired(head) };
+        let Ok(host) = wish.host.parse() else { return expired(head) };
         let resend = Resend::new(client_ip(head.peer.address), host).locale(mail_locale(head));
         let admit = |address: &EmailAddress| self.admission(head, wish, address);
         let nonce = form.field(NONCE_FIELD);
@@ -226,17 +226,17 @@ impl Gate {
                 let location = self.step_url("verify-code", wish, head.locale(), &flow.nonce, true);
                 reply::redirect(StatusCode::SEE_OTHER, &location)
             }
-            Err(error) => self.unavailable(head, &error),
+            Err(error) => unavailable(head, &error),
         }
     }
 
     /// Step 4: the right code becomes a session.
     async fn take_code(&self, head: &Head, wish: &Wish, form: &Form) -> Reply {
-        let Some(flow) = Flow::open(&self.states, head) else { return self.expired(head) };
+        let Some(flow) = Flow::open(&self.states, head) else { return expired(head) };
         let (nonce, code) = (form.field(NONCE_FIELD), form.field(CODE_FIELD));
         let verdict = match self.login.submit(nonce, &flow.cookie, code, timestamp()).await {
             Ok(verdict) => verdict,
-            Err(error) => return self.unavailable(head, &error),
+            Err(error) => return unavailable(head, &error),
         };
         let proven = match verdict {
             Verdict::Proven(proven) => proven,
@@ -259,7 +259,7 @@ impl Gate {
                 let reply = reply::with(reply, header::SET_COOKIE, &cookie);
                 reply::with(reply, header::SET_COOKIE, &cookies::clear(cookies::FLOW))
             }
-            Err(error) => self.unavailable(head, &error),
+            Err(error) => unavailable(head, &error),
         }
     }
 
@@ -268,7 +268,7 @@ impl Gate {
         let engine = self.engine.load();
         let identity = identity(claims.email());
         let request = access_policy::Request::new(&wish.host, path_of(&wish.path));
-        let (Some(identity), Ok(request)) = (identity, request) else { return self.expired(head) };
+        let (Some(identity), Ok(request)) = (identity, request) else { return expired(head) };
         let request = request.client_ip(client_ip(head.peer.address)).identity(&identity);
         let decision = engine.decide(&request);
         if decision.outcome() == Outcome::Bypass {
@@ -277,7 +277,7 @@ impl Gate {
         }
         let (Outcome::Allow, Some(application)) = (decision.outcome(), decision.application())
         else {
-            return self.refused(head, wish, claims);
+            return refused(head, wish, claims);
         };
         // Never longer than the login itself.
         let life = decision
@@ -292,7 +292,7 @@ impl Gate {
         let nonce = self.draw_hex::<16>();
         let (token, nonce) = match (token, nonce) {
             (Ok(token), Ok(nonce)) => (token, nonce),
-            (Err(error), _) | (_, Err(error)) => return self.unavailable(head, &error),
+            (Err(error), _) | (_, Err(error)) => return unavailable(head, &error),
         };
         let handover = Handover {
             host: wish.host.clone(),
@@ -316,7 +316,7 @@ impl Gate {
         if let Some(claims) = self.org_session(head) {
             self.revocations.revoke(claims.identity_nonce(), timestamp());
         }
-        self.signed_out(head, None, None)
+        signed_out(head, None, None)
     }
 
     fn identity_document(&self, head: &Head) -> Reply {
@@ -416,32 +416,6 @@ impl Gate {
         reply::with(reply, header::SET_COOKIE, &cookie)
     }
 
-    /// Signed in, but not let in: with a way to sign out and try another address.
-    fn refused(&self, head: &Head, wish: &Wish, claims: &OrgClaims) -> Reply {
-        let page = RefusalPage {
-            locale: head.locale(),
-            application: wish.host.clone(),
-            address: Some(claims.email().to_owned()),
-            sign_out_action: format!("{ACCESS_PATHS}logout"),
-            csrf: None,
-            contact: None,
-            request_id: head.id.clone(),
-            reason: RefusalReason::NotAdmitted,
-            language_href: head.language_href(),
-        };
-        reply::page(403, page.to_html(), None)
-    }
-
-    fn expired(&self, head: &Head) -> Reply {
-        reply::problem(head, 400, Problem::LinkExpired, None)
-    }
-
-    /// The store or the system's randomness failed: for admitted and denied addresses alike.
-    fn unavailable(&self, head: &Head, error: &otp_auth::error::Error) -> Reply {
-        warn!(id = head.id, error = chain(error), "the login is not available");
-        reply::problem(head, 503, Problem::LoginUnavailable, None)
-    }
-
     /// A step's path on the team host, with everything that it needs.
     fn step_url(
         &self,
@@ -466,6 +440,32 @@ impl Gate {
         }
         format!("{ACCESS_PATHS}{step}{host}?{}", query.finish())
     }
+}
+
+/// Signed in, but not let in: with a way to sign out and try another address.
+fn refused(head: &Head, wish: &Wish, claims: &OrgClaims) -> Reply {
+    let page = RefusalPage {
+        locale: head.locale(),
+        application: wish.host.clone(),
+        address: Some(claims.email().to_owned()),
+        sign_out_action: format!("{ACCESS_PATHS}logout"),
+        csrf: None,
+        contact: None,
+        request_id: head.id.clone(),
+        reason: RefusalReason::NotAdmitted,
+        language_href: head.language_href(),
+    };
+    reply::page(403, page.to_html(), None)
+}
+
+fn expired(head: &Head) -> Reply {
+    reply::problem(head, 400, Problem::LinkExpired, None)
+}
+
+/// The store or the system's randomness failed: for admitted and denied addresses alike.
+fn unavailable(head: &Head, error: &otp_auth::error::Error) -> Reply {
+    warn!(id = head.id, error = chain(error), "the login is not available");
+    reply::problem(head, 503, Problem::LoginUnavailable, None)
 }
 
 async fn read_form(head: &Head, body: Incoming) -> Result<Form, Problem> {

@@ -36,7 +36,7 @@ fn check_table(text: &str, name: &str, table: &DeTable<'_>) -> anyhow::Result<()
         match value.get_ref() {
             DeValue::Table(table) if name.is_empty() => check_table(text, word, table)?,
             DeValue::Array(array) if name.is_empty() => {
-                for value in array.iter() {
+                for value in array {
                     if let DeValue::Table(table) = value.get_ref() {
                         check_table(text, word, table)?;
                     }
