@@ -7,10 +7,10 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 
-use std::{net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use access_policy::{EmailAddress, Engine, Identity, Request};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use http::Uri;
 use sekimori::{
@@ -162,7 +162,11 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let mut tunnels = Vec::new();
     for app in &config.app {
         let credentials = state.tunnel(&app.tunnel)?;
-        router.set_route(&config.host_of(app), credentials.tunnel_id())?;
+        let host = config.host_of(app);
+        if router.route(&host).is_some_and(|other| other != credentials.tunnel_id()) {
+            bail!("`{host}` is named with two tunnels; one tunnel serves a whole host");
+        }
+        router.set_route(&host, credentials.tunnel_id())?;
         tunnels.push((app.tunnel.clone(), credentials));
     }
     let policies = config.policies()?;
@@ -178,9 +182,14 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         state_key: state.state_key()?,
         reporter: reporter.clone(),
     })?;
-    let hosts: Vec<String> = config.app.iter().map(|app| config.host_of(app)).collect();
+    // Several applications may share a host.
+    let hosts: BTreeSet<String> = config.app.iter().map(|app| config.host_of(app)).collect();
     let ready = Event::Ready {
-        urls: hosts.iter().map(|host| format!("{}/", gate.origin_of(host))).collect(),
+        urls: config
+            .app
+            .iter()
+            .map(|app| gate.origin_of(&config.host_of(app)) + &config.path_of(app))
+            .collect(),
         rules,
         codes: format!("by mail through {}", config.mail.smtp),
         tunnel: tunnel_address.to_string(),

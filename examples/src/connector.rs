@@ -209,9 +209,10 @@ fn tls_advice(error: &rustls::Error) -> Option<&'static str> {
         rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         ) => Some("the edge's certificate has expired: is this machine's clock right?"),
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            Some("does --cacert name the edge's authority?")
-        }
+        // Authorities of two edges have the same name, so a wrong one shows as a wrong signature.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => Some("does --cacert name the edge's authority?"),
         _ => None,
     }
 }

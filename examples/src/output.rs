@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -264,9 +264,13 @@ impl Event {
 /// Sends logs to standard error. `RUST_LOG` wins over `level`.
 pub fn init_logs(level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // Colours are for eyes (https://no-color.org): in a file they would stand between the words.
+    let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let may_colour = std::io::stderr().is_terminal() && !is_refused;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(may_colour)
         .with_target(false)
         .init();
 }

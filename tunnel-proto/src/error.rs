@@ -77,6 +77,11 @@ impl Error {
         self.kind == ErrorKind::Busy
     }
 
+    /// The connection under a tunnel broke.
+    pub(crate) fn broken(error: std::io::Error) -> Self {
+        Self::from(ErrorKind::Network("the tunnel connection broke".into())).with_source(error)
+    }
+
     pub(crate) fn with_source(
         mut self,
         source: impl Into<Box<dyn StdError + Send + Sync>>,

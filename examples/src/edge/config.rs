@@ -82,7 +82,7 @@ pub struct Mail {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct App {
-    /// The host name: one word under the zone, or a whole name.
+    /// The host name: one word under the zone, or a whole name; with a path, what lies below it.
     pub host: String,
     /// The tunnel that serves it.
     pub tunnel: String,
@@ -154,13 +154,22 @@ impl Config {
         self.auth_host.clone().unwrap_or_else(|| format!("auth.{}", self.zone))
     }
 
-    /// The whole host name of an application.
+    /// The whole host name of an application, without its path.
     pub fn host_of(&self, app: &App) -> String {
-        if app.host.contains('.') {
-            app.host.clone()
-        } else {
-            format!("{}.{}", app.host, self.zone)
-        }
+        let pattern = self.pattern_of(app);
+        pattern.split('/').next().unwrap_or_default().to_owned()
+    }
+
+    /// The path that visitors open first: where the application begins.
+    pub fn path_of(&self, app: &App) -> String {
+        let pattern = self.pattern_of(app);
+        pattern.find('/').map_or_else(|| "/".to_owned(), |at| pattern[at..].to_owned())
+    }
+
+    /// Host and path that an application protects.
+    fn pattern_of(&self, app: &App) -> String {
+        let (host, path) = app.host.split_at(app.host.find('/').unwrap_or(app.host.len()));
+        if host.contains('.') { app.host.clone() } else { format!("{host}.{}{path}", self.zone) }
     }
 
     /// The policies of all applications.
@@ -170,20 +179,21 @@ impl Config {
     /// Names the application and what is wrong with it.
     pub fn policies(&self) -> anyhow::Result<Policies> {
         let applications = self.app.iter().map(|app| {
-            let host = self.host_of(app);
-            Self::application(app, &host).with_context(|| format!("app `{}`", host.escape_debug()))
+            let pattern = self.pattern_of(app);
+            Self::application(app, &pattern)
+                .with_context(|| format!("app `{}`", pattern.escape_debug()))
         });
         Ok(Policies::new(applications.collect::<anyhow::Result<Vec<_>>>()?))
     }
 
-    fn application(app: &App, host: &str) -> anyhow::Result<Application> {
+    fn application(app: &App, pattern: &str) -> anyhow::Result<Application> {
         if let Some(file) = &app.policies {
             let text = fs::read_to_string(file)
                 .with_context(|| format!("can't read `{}`", file.display()))?;
             let policies: serde_json::Value = serde_json::from_str(&text)
                 .with_context(|| format!("`{}` is not JSON", file.display()))?;
             let document = serde_json::json!({"applications": [{
-                "id": host, "name": host, "domain": host, "policies": policies,
+                "id": pattern, "name": pattern, "domain": pattern, "policies": policies,
             }]});
             let mut policies = Policies::from_json(&document.to_string())
                 .with_context(|| format!("in `{}`", file.display()))?;
@@ -198,7 +208,7 @@ impl Config {
             [network] => policy = policy.require(Rule::Ip(network.parse()?)),
             _ => bail!("`require_ip` takes one network; for several, use a file with `policies`"),
         }
-        Ok(Application::new(host).destination(host.parse()?).policy(policy))
+        Ok(Application::new(pattern).destination(pattern.parse()?).policy(policy))
     }
 
     /// The mailer.
@@ -291,5 +301,16 @@ mod tests {
         let config = Config::parse(&GOOD.replace("*@example.jp", "*example.jp")).unwrap();
         let error = format!("{:#}", config.policies().unwrap_err());
         assert!(error.contains("app `saito.t.example.jp`"), "{error}");
+    }
+
+    #[test]
+    fn an_application_may_be_a_part_of_a_host() {
+        let config = Config::parse(&GOOD.replace("\"saito\"", "\"saito/admin\"")).unwrap();
+        assert_eq!(config.host_of(&config.app[0]), "saito.t.example.jp");
+        let policies = config.policies().unwrap();
+        assert_eq!(
+            policies.applications[0].destinations[0].to_string(),
+            "saito.t.example.jp/admin"
+        );
     }
 }

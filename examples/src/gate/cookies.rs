@@ -99,28 +99,28 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
 mod tests {
     use super::*;
 
-    fn headers(name: header::HeaderName, values: &[&str]) -> HeaderMap {
+    fn headers(name: &header::HeaderName, values: &[&str]) -> HeaderMap {
         values.iter().map(|value| (name.clone(), value.parse().unwrap())).collect()
     }
 
     #[test]
     fn a_cookie_that_is_there_twice_is_not_there() {
-        let once = headers(header::COOKIE, &["a=1; __Host-CF_Session=x", "b=2"]);
+        let once = headers(&header::COOKIE, &["a=1; __Host-CF_Session=x", "b=2"]);
         assert_eq!(find(&once, SESSION), Some("x"));
-        let twice = headers(header::COOKIE, &["__Host-CF_Session=x", "__Host-CF_Session=x"]);
+        let twice = headers(&header::COOKIE, &["__Host-CF_Session=x", "__Host-CF_Session=x"]);
         assert_eq!(find(&twice, SESSION), None);
         assert_eq!(find(&once, "__host-cf_session"), None);
     }
 
     #[test]
     fn origins_neither_see_nor_set_ours() {
-        let mut seen = headers(header::COOKIE, &["a=1; __Host-CF_Authorization=t; b=2"]);
+        let mut seen = headers(&header::COOKIE, &["a=1; __Host-CF_Authorization=t; b=2"]);
         hide_from_origin(&mut seen);
         assert_eq!(seen["cookie"], "a=1; b=2");
-        let mut only = headers(header::COOKIE, &["__Host-CF_Authorization=t"]);
+        let mut only = headers(&header::COOKIE, &["__Host-CF_Authorization=t"]);
         hide_from_origin(&mut only);
         assert!(only.is_empty());
-        let mut set = headers(header::SET_COOKIE, &["a=1", " __host-CF_Authorization =t; Path=/"]);
+        let mut set = headers(&header::SET_COOKIE, &["a=1", " __host-CF_Authorization =t; Path=/"]);
         keep_origin_from_setting(&mut set);
         assert_eq!(set.len(), 1);
     }

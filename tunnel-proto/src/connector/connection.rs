@@ -1,9 +1,17 @@
 //! One connection to an edge, from HTTP/2 handshake to good-bye.
 
-use std::{error::Error as StdError, future::poll_fn, sync::Arc};
+use std::{
+    error::Error as StdError,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, server::SendResponse};
+use h2::{
+    Reason, RecvStream,
+    server::{self, SendResponse},
+};
 use http::{HeaderMap, Request, Response, header};
 use http_body::Body;
 use tokio::{
@@ -22,7 +30,11 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     limits,
-    net::{body::Incoming, liveness, settings, upload},
+    net::{
+        body::Incoming,
+        cork::{Cork, Corked, cork},
+        liveness, settings, upload,
+    },
     origin::{OriginError, OriginFailure},
     rpc::{client::ClientEvent, registration::Registered},
     stream::{kind::StreamKind, request, response},
@@ -47,6 +59,7 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: HttpService,
 {
+    let (io, mut cork) = cork(io);
     let handshake = timeout(limits::DIAL_TIMEOUT, settings::connector().handshake(io)).await;
     let mut connection = handshake
         .map_err(|_| Error::from(ErrorKind::Network("the edge is silent after TLS".into())))??;
@@ -63,8 +76,9 @@ where
             connection.graceful_shutdown();
             state = State::Left;
         }
+        let busy = requests.len() > 1;
         tokio::select! {
-            accepted = connection.accept() => match accepted {
+            accepted = poll_fn(|cx| poll_accept(&mut connection, &mut cork, busy, cx)) => match accepted {
                 Some(Ok((request, respond))) => match StreamKind::of(request.headers()) {
                     StreamKind::Control => {
                         let Some(greeting) = greeting.take() else {
@@ -81,7 +95,7 @@ where
                     }
                     kind => refuse(kind, respond),
                 },
-                Some(Err(error)) => return Err(error.into()),
+                Some(Err(error)) => return Err(error),
                 None if state >= State::Leaving => return Ok(()),
                 None => return Err(ErrorKind::Network("the edge closed the connection".into()).into()),
             },
@@ -108,6 +122,28 @@ where
         }
     }
 }
+
+/// The next stream of the edge. While there is none, what waits to be written leaves.
+fn poll_accept<T>(
+    connection: &mut server::Connection<Corked<T>, Bytes>,
+    cork: &mut Cork<T>,
+    busy: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Stream, Error>>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    match connection.poll_accept(cx) {
+        Poll::Ready(stream) => Poll::Ready(stream.map(|stream| stream.map_err(Error::from))),
+        Poll::Pending => match cork.poll_uncork(busy, cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(Error::broken(error)))),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        },
+    }
+}
+
+/// A request and the way to answer it.
+type Stream = (Request<RecvStream>, SendResponse<Bytes>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum State {

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::watch,
     time::timeout,
 };
 
@@ -11,7 +12,7 @@ use super::{connection::Connection, control::ControlStream, driver::Driver};
 use crate::{
     error::{Error, ErrorKind},
     limits,
-    net::settings,
+    net::{cork::cork, settings},
     rpc::registration::{Refusal, Registered, Registration},
 };
 
@@ -93,15 +94,17 @@ impl<A: Authenticate> Acceptor<A> {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let (io, cork) = cork(io);
         let (requests, connection) = settings::edge().handshake(io).await?;
-        let driver = Driver::spawn(connection);
+        let in_flight = watch::Sender::new(0);
+        let driver = Driver::spawn(connection, cork, in_flight.subscribe());
         let mut control = ControlStream::open(requests.clone()).await?;
         let registration = control.registration().await?;
         let verdict = self.authenticate.authenticate(&registration).await;
         control.respond(verdict.clone())?;
         match verdict {
             Ok(registered) => {
-                Ok(Connection::new(*registration, registered, requests, control, driver))
+                Ok(Connection::new(*registration, registered, requests, in_flight, control, driver))
             }
             Err(refusal) => {
                 // cloudflared keeps a refused connection open for ever, so we hang up.

@@ -89,6 +89,7 @@ impl Connection {
         registration: Registration,
         registered: Registered,
         requests: SendRequest<Bytes>,
+        in_flight: watch::Sender<usize>,
         control: ControlStream,
         driver: Driver,
     ) -> Self {
@@ -99,7 +100,7 @@ impl Connection {
             registered,
             requests,
             phase: watch::Sender::new(Phase::Serving),
-            in_flight: watch::Sender::new(0),
+            in_flight,
             sent: AtomicUsize::new(0),
             driver,
         });

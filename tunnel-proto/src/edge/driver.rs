@@ -1,5 +1,7 @@
 //! The task that reads and writes a connection.
 
+use std::{future::poll_fn, pin::Pin, task::Poll};
+
 use bytes::Bytes;
 use h2::client;
 use tokio::{
@@ -9,8 +11,12 @@ use tokio::{
 };
 
 use crate::{
-    error::ErrorKind,
-    net::{body::AbortOnDrop, liveness},
+    error::{Error, ErrorKind},
+    net::{
+        body::AbortOnDrop,
+        cork::{Cork, Corked},
+        liveness,
+    },
 };
 
 /// Drives a connection until it ends, or until this value is dropped.
@@ -21,18 +27,33 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn spawn<T>(mut connection: client::Connection<T, Bytes>) -> Self
+    pub(super) fn spawn<T>(
+        mut connection: client::Connection<Corked<T>, Bytes>,
+        mut cork: Cork<T>,
+        in_flight: watch::Receiver<usize>,
+    ) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (reason, ended) = watch::channel(None);
         let task = tokio::spawn(async move {
             let ping = connection.ping_pong();
+            let driven = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+                Poll::Ready(Ok(())) => {
+                    let what = "the connector closed the connection";
+                    Poll::Ready(ErrorKind::Network(what.into()).into())
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(error.into()),
+                Poll::Pending => {
+                    let busy = *in_flight.borrow() > 1;
+                    match cork.poll_uncork(busy, cx) {
+                        Poll::Ready(Err(error)) => Poll::Ready(Error::broken(error)),
+                        Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+                    }
+                }
+            });
             let error = tokio::select! {
-                result = connection => match result {
-                    Ok(()) => ErrorKind::Network("the connector closed the connection".into()).into(),
-                    Err(error) => error.into(),
-                },
+                error = driven => error,
                 error = liveness::watch(ping) => error,
             };
             let _ = reason.send(Some(error.to_string()));

@@ -1,6 +1,7 @@
 //! Shells around `h2`: bodies in and out, settings, signs of life. Tokio starts here.
 
 pub(crate) mod body;
+pub(crate) mod cork;
 pub(crate) mod liveness;
 pub(crate) mod settings;
 pub(crate) mod upload;
