@@ -7,14 +7,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 
-use std::process::ExitCode;
+use std::{num::NonZero, process::ExitCode};
 
-use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use sekimori::{
     connector::{self, TunnelOptions},
     output::{Event, Output, Reporter, init_logs},
-    shutdown,
+    runtime, shutdown,
 };
 
 /// Lets an edge's visitors reach a web server on this network. Opens no port.
@@ -38,6 +37,9 @@ struct Tunnel {
     /// How to write events on standard output.
     #[arg(long, value_enum, default_value_t, global = true)]
     output: Output,
+    /// How many threads to work with; half as many as there are processors unless given.
+    #[arg(long, value_name = "N", global = true)]
+    threads: Option<NonZero<usize>>,
     /// How much to log on standard error: error, warn, info, debug or trace.
     #[arg(
         long,
@@ -72,8 +74,7 @@ fn try_main(arguments: &Arguments) -> anyhow::Result<()> {
     let TunnelCommand::Run = tunnel.command;
     init_logs(&tunnel.loglevel);
     let reporter = Reporter::new(tunnel.output);
-    let runtime = tokio::runtime::Runtime::new().context("can't start")?;
-    runtime.block_on(async {
+    runtime::build(tunnel.threads)?.block_on(async {
         let told = reporter.clone();
         let shutdown = async move {
             let _ = shutdown::signalled().await;

@@ -7,7 +7,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 
-use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    collections::BTreeSet, net::IpAddr, num::NonZero, path::PathBuf, process::ExitCode, sync::Arc,
+};
 
 use access_policy::{EmailAddress, Engine, Identity, Request};
 use anyhow::{Context as _, bail};
@@ -18,6 +20,7 @@ use sekimori::{
     gate::{self, Gate},
     listener,
     output::{Event, Output, Reporter, init_logs},
+    runtime,
     shutdown::{self, Shutdown},
 };
 use tunnel_proto::edge::Router;
@@ -66,6 +69,9 @@ struct Run {
     /// How to write events on standard output.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    /// How many threads to work with; half as many as there are processors unless given.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<usize>>,
     /// How much to log on standard error: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     loglevel: String,
@@ -122,8 +128,7 @@ fn try_main(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Run(arguments) => {
             init_logs(&arguments.loglevel);
-            let runtime = tokio::runtime::Runtime::new().context("can't start")?;
-            runtime.block_on(run(arguments))?;
+            runtime::build(arguments.threads)?.block_on(run(arguments))?;
         }
         Command::Check(file) => check(&Config::read(&file.config)?)?,
         Command::Tunnel(Tunnel::Create(tunnel)) => create_tunnel(&tunnel)?,

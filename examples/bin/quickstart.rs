@@ -35,6 +35,7 @@ use sekimori::{
     gate::{self, Gate},
     listener,
     output::{Event, Output, Reporter, init_logs},
+    runtime,
     shutdown::{self, Shutdown},
 };
 use tokio::{net::TcpListener, process::Command, time::timeout};
@@ -88,9 +89,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     init_logs(&arguments.loglevel);
-    let result = tokio::runtime::Runtime::new()
-        .context("can't start")
-        .and_then(|runtime| runtime.block_on(run(&arguments)));
+    let result = runtime::build(None).and_then(|runtime| runtime.block_on(run(&arguments)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -10,4 +10,5 @@ pub mod listener;
 pub mod locale;
 pub mod output;
 pub mod pages;
+pub mod runtime;
 pub mod shutdown;

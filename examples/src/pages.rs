@@ -53,7 +53,7 @@ pub const NONCE_FIELD: &str = "nonce";
 pub fn content_security_policy(form_targets: &[&str]) -> String {
     let style_hash = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
     let mut policy = format!(
-        "default-src 'none'; style-src 'sha256-{style_hash}'; \
+        "default-src 'none'; style-src 'sha256-{style_hash}'; img-src data:; \
          frame-ancestors 'none'; base-uri 'none'"
     );
     if !form_targets.is_empty() {
