@@ -146,9 +146,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let reporter = Reporter::new(arguments.output);
     let state = State::open(&config.state)?;
     let ca = state.certificate_authority()?;
-    let ca_file = config.state.join("ca.pem");
-    std::fs::write(&ca_file, ca.root_pem())
-        .with_context(|| format!("can't write `{}`", ca_file.display()))?;
+    let ca_file = state.publish(&ca)?;
 
     let listen = &config.listen;
     let https = listener::bind(listen.https, "visitors (`listen.https`)").await?;
@@ -239,10 +237,9 @@ fn create_tunnel(tunnel: &TunnelName) -> anyhow::Result<()> {
     let config = Config::read(&tunnel.file.config)?;
     let state = State::open(&config.state)?;
     let credentials = state.create_tunnel(&tunnel.name)?;
-    std::fs::write(config.state.join("ca.pem"), state.certificate_authority()?.root_pem())?;
+    let ca = state.publish(&state.certificate_authority()?)?;
     println!("{}", credentials.to_token());
     let (name, edge) = (&tunnel.name, config.listen.tunnel.unwrap_or(config.listen.https));
-    let ca = config.state.join("ca.pem");
     eprintln!(
         "
 This token is the key to tunnel `{name}`: whoever has it can answer for its host names.

@@ -108,8 +108,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let state = State::open(directory)?;
     let credentials = state.tunnel("quickstart").or_else(|_| state.create_tunnel("quickstart"))?;
     let ca = state.certificate_authority()?;
-    let (ca_file, root) = (directory.join("ca.pem"), ca.root_der().clone());
-    std::fs::write(&ca_file, ca.root_pem()).context("can't write the authority's certificate")?;
+    let (ca_file, root) = (state.publish(&ca)?, ca.root_der().clone());
 
     let https = listen(arguments.port).await?;
     let address = listener::local_address(&https)?;
@@ -167,10 +166,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         rules,
         codes: "appear here".into(),
         tunnel: format!("{address} (real cloudflared protocol)"),
-        ca_file: format!(
-            "{} signs the certificates; a browser that does not trust it warns",
-            ca_file.display()
-        ),
+        ca_file: ca_file.display().to_string(),
     });
     shutdown::signalled().await?;
     if arguments.output == Output::Text {

@@ -185,7 +185,7 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(CONCURRENT_STREAMS)
         .max_header_list_size(HEADER_LIST_BYTES)
-        .max_send_buf_size(256 * 1024)
+        .max_send_buf_size(128 * 1024)
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
         .keep_alive_interval(Some(Duration::from_secs(30)))

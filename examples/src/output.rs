@@ -150,7 +150,7 @@ impl fmt::Display for Event {
                 }
                 writeln!(f, "  Codes    {codes}")?;
                 writeln!(f, "  Tunnel   {tunnel}")?;
-                writeln!(f, "  Trust    {ca_file}")?;
+                writeln!(f, "  Trust    {ca_file} (a browser that does not know it warns)")?;
                 writeln!(f, "  Stop     Ctrl-C")
             }
             Self::Code { address, code, minutes } => {

@@ -1,6 +1,6 @@
 //! What an edge keeps on disk: its certificate authority, its session keys, its tunnels' secrets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use cert_manager::{DirectoryStore, Expect, Opened, Origin, PrivateCa};
@@ -18,9 +18,11 @@ use crate::output::now;
 /// One directory, mode 0700, files 0600.
 #[derive(Debug)]
 pub struct State {
+    path: PathBuf,
     store: DirectoryStore,
 }
 
+const CA_FILE: &str = "ca.pem";
 const SIGNING_KEY: &str = "sessions/signing-key.pk8";
 const STATE_KEY: &str = "sessions/state-key.bin";
 
@@ -33,7 +35,7 @@ impl State {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let store = DirectoryStore::open(path)
             .with_context(|| format!("can't use `{}` as state directory", path.display()))?;
-        Ok(Self { store })
+        Ok(Self { path: path.to_owned(), store })
     }
 
     /// The certificate authority: the same one after every restart.
@@ -49,6 +51,21 @@ impl State {
             warn!(kept_at, %reason, "the certificate authority was unreadable: a new one must be trusted");
         }
         Ok(ca)
+    }
+
+    /// Writes the authority's certificate where people and connectors find it, and says where.
+    ///
+    /// Whoever reads the file meanwhile sees the old one or the new one, whole.
+    ///
+    /// # Errors
+    ///
+    /// An unwritable directory.
+    pub fn publish(&self, ca: &PrivateCa) -> anyhow::Result<PathBuf> {
+        let _replaced = self
+            .store
+            .put(CA_FILE, ca.root_pem().as_bytes(), Expect::Any)
+            .with_context(|| format!("can't write `{CA_FILE}` in the state directory"))?;
+        Ok(self.path.join(CA_FILE))
     }
 
     /// The keys that sign sessions.

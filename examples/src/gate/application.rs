@@ -41,27 +41,21 @@ impl Gate {
         if head.path().starts_with(OWN_PATHS) {
             return reply::problem(&head, 404, Problem::NotFoundHere, None);
         }
-        let engine = self.engine.load_full();
         let path = head.path().to_owned();
         let Ok(request) = access_policy::Request::new(&head.host, &path) else {
             return reply::problem(&head, 400, Problem::BadRequest, None);
         };
         let anonymous = request.client_ip(client_ip(head.peer.address));
-        let application = engine.decide(&anonymous).application().map(|it| it.id.clone());
-        let session = engine
-            .policies()
-            .applications
-            .iter()
-            .find(|known| Some(&known.id) == application.as_ref())
-            .and_then(|application| self.session(&head, application));
+        let application = self.engine.decide(&anonymous).application();
+        let session = application.and_then(|application| self.session(&head, application));
         let request = match &session {
             Some(session) => anonymous.clone().identity(&session.identity),
             None => anonymous.clone(),
         };
-        let decision = engine.decide(&request);
+        let decision = self.engine.decide(&request);
         log_decision(&head, &decision, session.as_ref());
         // A session is for one application. Another one asks for its own.
-        let is_same = decision.application().map(|it| &it.id) == application.as_ref();
+        let is_same = decision.application().map(|it| &it.id) == application.map(|it| &it.id);
         match decision.outcome() {
             Outcome::Allow if is_same => self.forward(head, body, session.as_ref()).await,
             Outcome::Bypass if is_same => self.forward(head, body, None).await,
@@ -140,8 +134,7 @@ impl Gate {
 
     /// The session of any application on this host.
     fn any_session(&self, head: &Head) -> Option<Session> {
-        let engine = self.engine.load();
-        engine.policies().applications.iter().find_map(|it| self.session(head, it))
+        self.engine.policies().applications.iter().find_map(|it| self.session(head, it))
     }
 
     /// Sends a person to the login page, and tells a program that it has to sign in.

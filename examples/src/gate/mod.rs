@@ -16,7 +16,6 @@ mod sign_in;
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use access_policy::{Engine, Policies};
-use arc_swap::ArcSwap;
 use http::Request;
 use hyper::body::Incoming;
 use otp_auth::{
@@ -65,7 +64,7 @@ pub struct Settings {
 pub struct Gate {
     team_host: String,
     public_port: u16,
-    engine: ArcSwap<Engine>,
+    engine: Engine,
     router: Arc<Router>,
     login: Login,
     issuer: Issuer,
@@ -102,7 +101,7 @@ impl Gate {
         let find_key = Arc::new(settings.keys);
         let org_audience = issuer.org_audience().clone();
         Ok(Arc::new(Self {
-            engine: ArcSwap::from_pointee(Engine::compile(settings.policies)?),
+            engine: Engine::compile(settings.policies)?,
             router: settings.router,
             login,
             org_verifier: OrgVerifier::new(find_key.clone(), origin.clone(), org_audience)
@@ -158,16 +157,6 @@ impl Gate {
     /// `https://host`, with the port unless it is 443.
     pub fn origin_of(&self, host: &str) -> String {
         origin_of(host, self.public_port)
-    }
-
-    /// Puts other policies in force. Requests under way keep the old ones.
-    ///
-    /// # Errors
-    ///
-    /// Policies that contradict themselves; the old ones stay in force.
-    pub fn set_policies(&self, policies: Policies) -> anyhow::Result<()> {
-        self.engine.store(Arc::new(Engine::compile(policies)?));
-        Ok(())
     }
 
     fn draw_id(&self) -> String {

@@ -265,19 +265,18 @@ impl Gate {
 
     /// Step 5: the policy has the last word, then the browser goes back to the application.
     fn grant(&self, head: &Head, wish: &Wish, claims: &OrgClaims) -> Reply {
-        let engine = self.engine.load();
         let identity = identity(claims.email());
         let request = access_policy::Request::new(&wish.host, path_of(&wish.path));
         let (Some(identity), Ok(request)) = (identity, request) else { return expired(head) };
         let request = request.client_ip(client_ip(head.peer.address)).identity(&identity);
-        let decision = engine.decide(&request);
+        let decision = self.engine.decide(&request);
         if decision.outcome() == Outcome::Bypass {
             let location = format!("{}{}", self.origin_of(&wish.host), wish.path);
             return reply::redirect(StatusCode::SEE_OTHER, &location);
         }
         let (Outcome::Allow, Some(application)) = (decision.outcome(), decision.application())
         else {
-            return refused(head, wish, claims);
+            return self.refused(head, wish, claims);
         };
         // Never longer than the login itself.
         let life = decision
@@ -309,6 +308,7 @@ impl Gate {
         reply::redirect(StatusCode::SEE_OTHER, &location)
     }
 
+    /// Ends the session everywhere. Whoever came here from an application finds the way back.
     fn sign_out_of_team(&self, head: &Head) -> Reply {
         if head.is_cross_site() {
             return reply::problem(head, 403, Problem::BadRequest, None);
@@ -316,7 +316,9 @@ impl Gate {
         if let Some(claims) = self.org_session(head) {
             self.revocations.revoke(claims.identity_nonce(), timestamp());
         }
-        signed_out(head, None, None)
+        let wish = self.wish(head);
+        let back = wish.as_ref().map(|wish| format!("{}/", self.origin_of(&wish.host)));
+        signed_out(head, wish.map(|wish| wish.host), back)
     }
 
     fn identity_document(&self, head: &Head) -> Reply {
@@ -332,9 +334,8 @@ impl Gate {
             return Admission::Denied;
         };
         let request = request.client_ip(client_ip(head.peer.address));
-        let engine = self.engine.load();
         match identity(address.key()) {
-            Some(identity) if engine.admits(&request, &identity) => Admission::Admitted,
+            Some(identity) if self.engine.admits(&request, &identity) => Admission::Admitted,
             _ => Admission::Denied,
         }
     }
@@ -416,6 +417,22 @@ impl Gate {
         reply::with(reply, header::SET_COOKIE, &cookie)
     }
 
+    /// Signed in, but not let in: with a way to sign out and try another address.
+    fn refused(&self, head: &Head, wish: &Wish, claims: &OrgClaims) -> Reply {
+        let page = RefusalPage {
+            locale: head.locale(),
+            application: wish.host.clone(),
+            address: Some(claims.email().to_owned()),
+            sign_out_action: self.step_url("logout", wish, head.locale(), "", false),
+            csrf: None,
+            contact: None,
+            request_id: head.id.clone(),
+            reason: RefusalReason::NotAdmitted,
+            language_href: head.language_href(),
+        };
+        reply::page(403, page.to_html(), None)
+    }
+
     /// A step's path on the team host, with everything that it needs.
     fn step_url(
         &self,
@@ -440,22 +457,6 @@ impl Gate {
         }
         format!("{ACCESS_PATHS}{step}{host}?{}", query.finish())
     }
-}
-
-/// Signed in, but not let in: with a way to sign out and try another address.
-fn refused(head: &Head, wish: &Wish, claims: &OrgClaims) -> Reply {
-    let page = RefusalPage {
-        locale: head.locale(),
-        application: wish.host.clone(),
-        address: Some(claims.email().to_owned()),
-        sign_out_action: format!("{ACCESS_PATHS}logout"),
-        csrf: None,
-        contact: None,
-        request_id: head.id.clone(),
-        reason: RefusalReason::NotAdmitted,
-        language_href: head.language_href(),
-    };
-    reply::page(403, page.to_html(), None)
 }
 
 fn expired(head: &Head) -> Reply {

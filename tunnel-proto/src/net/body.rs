@@ -11,6 +11,7 @@ use h2::{Reason, RecvStream};
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
+use super::spill::{Spill, Spilled};
 use crate::error::Error;
 
 /// A request or response body as it comes out of a tunnel, with its trailers.
@@ -19,7 +20,7 @@ use crate::error::Error;
 /// is asked for, so a slow reader holds back the far end. Dropping it before its end resets the
 /// stream, and the far end stops its work.
 pub struct Incoming {
-    stream: Option<RecvStream>,
+    source: Source,
     /// Bytes handed out and not yet given back to the flow control.
     unreleased: usize,
     length: Option<u64>,
@@ -27,6 +28,15 @@ pub struct Incoming {
     upload: Option<AbortOnDrop>,
     /// Whatever else lives exactly as long as the exchange.
     _guard: Option<Box<dyn Send + Sync>>,
+}
+
+/// Where the frames come from.
+enum Source {
+    /// Straight from `h2`: the length is known, so little can pile up there.
+    Stream(RecvStream),
+    /// By way of a task that never lets frames pile up.
+    Spill(Spill),
+    Finished,
 }
 
 /// Ends a task when the exchange it belongs to is over.
@@ -47,11 +57,37 @@ impl Incoming {
         upload: Option<AbortOnDrop>,
         guard: Option<Box<dyn Send + Sync>>,
     ) -> Self {
-        Self { stream: Some(stream), unreleased: 0, length, upload, _guard: guard }
+        let source = match length {
+            None if !stream.is_end_stream() => Source::Spill(Spill::new(stream)),
+            _ => Source::Stream(stream),
+        };
+        Self { source, unreleased: 0, length, upload, _guard: guard }
     }
 
-    fn finish(&mut self) {
-        self.stream = None;
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Spilled, h2::Error>> {
+        let release = std::mem::take(&mut self.unreleased);
+        match &mut self.source {
+            Source::Finished => Poll::Ready(Ok(Spilled::End)),
+            Source::Spill(spill) => {
+                if release > 0 {
+                    spill.release(release);
+                }
+                spill.poll_next(cx)
+            }
+            Source::Stream(stream) => {
+                if release > 0 {
+                    // An error means that the stream is over; the next poll tells how.
+                    let _ = stream.flow_control().release_capacity(release);
+                }
+                match ready!(stream.poll_data(cx)) {
+                    Some(data) => Poll::Ready(data.map(Spilled::Data)),
+                    None => {
+                        let trailers = ready!(stream.poll_trailers(cx))?;
+                        Poll::Ready(Ok(trailers.map_or(Spilled::End, Spilled::Trailers)))
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -64,43 +100,28 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
-        let Some(stream) = &mut this.stream else {
-            return Poll::Ready(None);
-        };
-        if this.unreleased > 0 {
-            // An error means that the stream is over; the next poll tells how.
-            let _ = stream.flow_control().release_capacity(std::mem::take(&mut this.unreleased));
-        }
-        match ready!(stream.poll_data(cx)) {
-            Some(Ok(data)) => {
+        let frame = match ready!(this.poll_source(cx)) {
+            Ok(Spilled::Data(data)) => {
                 this.unreleased = data.len();
                 this.length = this.length.map(|length| length.saturating_sub(data.len() as u64));
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
+            Ok(Spilled::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Ok(Spilled::End) => None,
             // A connector that answered without reading the whole request says so.
-            Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) && error.is_reset() => {}
-            Some(Err(error)) => {
-                this.finish();
-                return Poll::Ready(Some(Err(error.into())));
-            }
-            None => match ready!(stream.poll_trailers(cx)) {
-                Ok(Some(trailers)) => {
-                    this.finish();
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    this.finish();
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-            },
-        }
-        this.finish();
-        Poll::Ready(None)
+            Err(error) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => None,
+            Err(error) => Some(Err(error.into())),
+        };
+        this.source = Source::Finished;
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.as_ref().is_none_or(RecvStream::is_end_stream)
+        match &self.source {
+            Source::Stream(stream) => stream.is_end_stream(),
+            Source::Spill(_) => false,
+            Source::Finished => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {

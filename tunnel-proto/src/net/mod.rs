@@ -4,4 +4,5 @@ pub(crate) mod body;
 pub(crate) mod cork;
 pub(crate) mod liveness;
 pub(crate) mod settings;
+mod spill;
 pub(crate) mod upload;
