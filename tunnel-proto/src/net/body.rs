@@ -79,13 +79,11 @@ impl Incoming {
                     // An error means that the stream is over; the next poll tells how.
                     let _ = stream.flow_control().release_capacity(release);
                 }
-                match ready!(stream.poll_data(cx)) {
-                    Some(data) => Poll::Ready(data.map(Spilled::Data)),
-                    None => {
-                        let trailers = ready!(stream.poll_trailers(cx))?;
-                        Poll::Ready(Ok(trailers.map_or(Spilled::End, Spilled::Trailers)))
-                    }
+                if let Some(data) = ready!(stream.poll_data(cx)) {
+                    return Poll::Ready(data.map(Spilled::Data));
                 }
+                let trailers = ready!(stream.poll_trailers(cx))?;
+                Poll::Ready(Ok(trailers.map_or(Spilled::End, Spilled::Trailers)))
             }
         }
     }
