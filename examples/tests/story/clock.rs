@@ -1,0 +1,43 @@
+//! Wrong clocks, with libfaketime (Debian package faketime).
+
+use std::{
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::{pki_types::UnixTime, time_provider::TimeProvider};
+
+/// Makes a program believe that it is earlier or later, such as `-1h`. Its timers go on as they are.
+pub fn shift(command: &mut tokio::process::Command, offset: &str) {
+    command
+        .env("LD_PRELOAD", library())
+        .env("FAKETIME", offset)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("DONT_FAKE_MONOTONIC", "1");
+}
+
+/// The wrapper `faketime` starts a process of its own, which signals would not reach, so only its
+/// knowledge of where the library is is used.
+fn library() -> String {
+    let output = Command::new("faketime")
+        .args(["-f", "+0", "sh", "-c", "printf %s \"$LD_PRELOAD\""])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("faketime (Debian package faketime)");
+    String::from_utf8(output.stdout).expect("a path")
+}
+
+/// A visitor's clock that is an hour ahead.
+pub fn an_hour_ahead() -> Arc<dyn TimeProvider> {
+    Arc::new(Ahead(Duration::from_secs(3600)))
+}
+
+#[derive(Debug)]
+struct Ahead(Duration);
+
+impl TimeProvider for Ahead {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + self.0))
+    }
+}
