@@ -212,7 +212,10 @@ impl PrivateCa {
             return Err(Kind::NoNames.into());
         }
         if now < self.not_before || now >= self.not_after {
-            return Err(Kind::NotAnAuthority("the root is not valid at this time").into());
+            return Err(Kind::NotAnAuthority(
+                "the root is not valid at this time; is this machine's clock right?",
+            )
+            .into());
         }
         let key = PrivateKey::generate()?;
         let subject = CaKey::new(&key, &self.provider)?;

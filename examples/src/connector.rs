@@ -186,15 +186,15 @@ fn advice(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
             {
                 return tls_advice(tls);
             }
-            return match io.kind() {
+            match io.kind() {
                 std::io::ErrorKind::ConnectionRefused => {
-                    Some("is the edge running, and is --edge its tunnel address?")
+                    return Some("is the edge running, and is --edge its tunnel address?");
                 }
                 std::io::ErrorKind::NetworkUnreachable
                 | std::io::ErrorKind::HostUnreachable
-                | std::io::ErrorKind::TimedOut => Some("is this machine's network up?"),
-                _ => None,
-            };
+                | std::io::ErrorKind::TimedOut => return Some("is this machine's network up?"),
+                _ => {}
+            }
         }
         next = error.source();
     }

@@ -27,8 +27,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request head may take (HTTP/1.1).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request's header list, in bytes; 431 beyond it.
-const HEADER_LIST_BYTES: u32 = 32 * 1024;
+/// A request's header list, in bytes; 431 without a page beyond it. Half of it gets a page.
+const HEADER_LIST_BYTES: u32 = 64 * 1024;
 
 /// Requests in flight on one visitor's connection.
 const CONCURRENT_STREAMS: u32 = 100;
@@ -179,7 +179,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEADER_LIST_BYTES as usize)
-        .max_headers(128);
+        .max_headers(256);
     builder
         .http2()
         .timer(TokioTimer::new())

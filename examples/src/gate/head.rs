@@ -49,6 +49,9 @@ impl Head {
         let host = one_host(&parts);
         let mut head = Self { id, host: String::new(), peer, parts };
         let refuse = |head: Self, status, problem| Err(Box::new(Refused { head, status, problem }));
+        if is_too_large(&head.parts) {
+            return refuse(head, 431, Problem::HeaderTooLarge);
+        }
         if matches!(head.parts.method, Method::CONNECT | Method::TRACE) {
             return refuse(head, 405, Problem::MethodNotAllowed);
         }
@@ -170,6 +173,20 @@ fn is_origin_form(parts: &request::Parts) -> bool {
     let path = parts.uri.path();
     path.starts_with('/') && (parts.uri.authority().is_some() || parts.uri.scheme().is_none())
 }
+
+/// RFC 6585 section 5. `hyper` has a wider limit of its own, beyond which it answers without a page.
+fn is_too_large(parts: &request::Parts) -> bool {
+    let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let fields: usize =
+        parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    target + fields > HEADER_BYTES || parts.headers.len() > HEADER_FIELDS
+}
+
+/// A request's target and header fields, in bytes.
+const HEADER_BYTES: usize = 32 * 1024;
+
+/// A request's header fields.
+const HEADER_FIELDS: usize = 128;
 
 /// `hyper` refuses most of it; what it lets pass must still be one clear message.
 fn has_framing_trouble(parts: &request::Parts) -> bool {

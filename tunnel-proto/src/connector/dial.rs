@@ -104,6 +104,15 @@ mod tls {
 
         async fn dial(&self, address: usize) -> io::Result<Self::Io> {
             let address = &self.addresses[address % self.addresses.len()];
+            self.open(address).await.map_err(|error| {
+                // The kind stays, for whoever gives advice; the address says which edge it was.
+                io::Error::new(error.kind(), DialError { address: address.clone(), error })
+            })
+        }
+    }
+
+    impl TlsDialer {
+        async fn open(&self, address: &str) -> io::Result<TlsStream<TcpStream>> {
             let tcp = timeout(limits::DIAL_TIMEOUT, TcpStream::connect(address))
                 .await
                 .map_err(timed_out)??;
@@ -121,6 +130,15 @@ mod tls {
                 .field("server_name", &self.server_name)
                 .finish_non_exhaustive()
         }
+    }
+
+    /// Which address, and what happened there.
+    #[derive(Debug, thiserror::Error)]
+    #[error("{address}")]
+    struct DialError {
+        address: String,
+        #[source]
+        error: io::Error,
     }
 
     fn timed_out(_: Elapsed) -> io::Error {
