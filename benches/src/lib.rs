@@ -1,1 +1,1 @@
-//! Shared parts of the benches.
+//! Nothing: the benches are in `benches/`, the comparison in `compare/`.

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::digest::{SHA256, digest};
 use serde_json::json;
-use tracing::info;
+use tracing::{Level, debug, enabled, info};
 
 use super::{
     Gate, client_ip, cookies,
@@ -190,12 +190,21 @@ pub(super) fn signed_out(
     reply::with(reply, header::SET_COOKIE, &cookies::clear(cookies::AUTHORIZATION))
 }
 
+/// Refusals are worth a line of their own; the rest is for whoever looks closer.
 fn log_decision(head: &Head, decision: &Decision<'_>, session: Option<&Session>) {
+    let is_refusal = matches!(decision.outcome(), Outcome::Deny(_));
+    if !is_refusal && !enabled!(Level::DEBUG) {
+        return;
+    }
     let email = session.map(|session| session.claims.email());
     let reason = masked(&decision.reason().to_string(), email);
     let outcome = decision.outcome().to_string();
     let visitor = email.map_or_else(|| "nobody".into(), mask);
-    info!(id = head.id, host = head.host, outcome, visitor, reason, "decided");
+    if is_refusal {
+        info!(id = head.id, host = head.host, outcome, visitor, reason, "decided");
+    } else {
+        debug!(id = head.id, host = head.host, outcome, visitor, reason, "decided");
+    }
 }
 
 fn refuse(head: &Head, class: DenyClass, session: Option<&Session>) -> Reply {
