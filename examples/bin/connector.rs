@@ -12,13 +12,18 @@ use std::{num::NonZero, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 use sekimori::{
     connector::{self, TunnelOptions},
-    output::{Event, Output, Reporter, init_logs},
+    output::{Event, LEVELS, Output, Reporter, chain, init_logs},
     runtime, shutdown,
 };
 
 /// Lets an edge's visitors reach a web server on this network. Opens no port.
 #[derive(Debug, Parser)]
-#[command(name = "connector", version)]
+#[command(
+    name = "connector",
+    version,
+    after_help = "\
+Exit codes: 0 stopped, 1 could not start or was refused, 2 unknown arguments."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -44,7 +49,7 @@ struct Tunnel {
     #[arg(
         long,
         value_name = "LEVEL",
-        default_value = "info",
+        default_value = "info", value_parser = LEVELS,
         env = "TUNNEL_LOGLEVEL",
         global = true
     )]
@@ -63,7 +68,7 @@ fn main() -> ExitCode {
     match try_main(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }

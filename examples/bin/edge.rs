@@ -19,7 +19,7 @@ use sekimori::{
     edge::{self, config::Config, state::State},
     gate::{self, Gate},
     listener,
-    output::{Event, Output, Reporter, init_logs},
+    output::{Event, LEVELS, Output, Reporter, chain, init_logs},
     runtime,
     shutdown::{self, Shutdown},
 };
@@ -34,7 +34,9 @@ use tunnel_proto::edge::Router;
 Start here:
   edge tunnel create home --config edge.toml   draw a secret, print the connector's command
   edge check --config edge.toml                read the configuration, say who may pass
-  edge run --config edge.toml                  serve"
+  edge run --config edge.toml                  serve
+
+Exit codes: 0 done, 1 failed, 2 unknown arguments, 3 `policy test`: the visitor would not pass"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -73,7 +75,7 @@ struct Run {
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
     /// How much to log on standard error: error, warn, info, debug or trace.
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = LEVELS)]
     loglevel: String,
 }
 
@@ -118,7 +120,7 @@ fn main() -> ExitCode {
     match try_main(Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }
@@ -229,7 +231,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
         state.tunnel(&app.tunnel)?;
     }
     println!("sign in at {}", config.team_host());
-    print!("{policies}");
+    println!("{}", policies.to_string().trim_end());
     Ok(())
 }
 
@@ -239,7 +241,12 @@ fn create_tunnel(tunnel: &TunnelName) -> anyhow::Result<()> {
     let credentials = state.create_tunnel(&tunnel.name)?;
     let ca = state.publish(&state.certificate_authority()?)?;
     println!("{}", credentials.to_token());
-    let (name, edge) = (&tunnel.name, config.listen.tunnel.unwrap_or(config.listen.https));
+    let (name, listen) = (&tunnel.name, config.listen.tunnel.unwrap_or(config.listen.https));
+    let edge = if listen.ip().is_unspecified() {
+        format!("{}:{}", config.team_host(), listen.port())
+    } else {
+        listen.to_string()
+    };
     eprintln!(
         "
 This token is the key to tunnel `{name}`: whoever has it can answer for its host names.

@@ -34,7 +34,7 @@ use sekimori::{
     edge::{self, state::State},
     gate::{self, Gate},
     listener,
-    output::{Event, Output, Reporter, init_logs},
+    output::{Event, LEVELS, Output, Reporter, chain, init_logs},
     runtime,
     shutdown::{self, Shutdown},
 };
@@ -52,7 +52,7 @@ use tunnel_proto::{
     name = "quickstart",
     version,
     after_help = "\
-Exit codes: 0 stopped, 1 could not start, 2 wrong arguments."
+Exit codes: 0 stopped, 1 could not start, 2 unknown arguments."
 )]
 struct Arguments {
     /// Who may pass: `alice@example.jp`, `*@example.jp`, or `*` for everybody with an address.
@@ -76,7 +76,7 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     /// How much to log on standard error: error, warn, info, debug or trace.
-    #[arg(long, value_name = "LEVEL", default_value = "error")]
+    #[arg(long, value_name = "LEVEL", default_value = "error", value_parser = LEVELS)]
     loglevel: String,
 }
 
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }
@@ -165,7 +165,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         urls: vec![url],
         rules,
         codes: "appear here".into(),
-        tunnel: format!("{address} (real cloudflared protocol)"),
+        tunnel: address.to_string(),
         ca_file: ca_file.display().to_string(),
     });
     shutdown::signalled().await?;
@@ -280,7 +280,7 @@ fn run_cloudflared(
     let mut child = command
         .args(["--protocol", "http2", "--no-autoupdate", "--no-prechecks", "--cacert"])
         .arg(ca_file)
-        .args(["--metrics", "127.0.0.1:0", "--loglevel", "warn", "run", "--url", url])
+        .args(["--metrics", "127.0.0.1:0", "--loglevel", "fatal", "run", "--url", url])
         .env("TUNNEL_TOKEN", credentials.to_token())
         .stdin(Stdio::null())
         .kill_on_drop(true)

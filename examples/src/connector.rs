@@ -225,7 +225,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     match &text[digits.len()..] {
         "ms" => Ok(Duration::from_millis(number)),
         "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number * 60)),
+        "m" => number
+            .checked_mul(60)
+            .map(Duration::from_secs)
+            .ok_or_else(|| format!("`{text}` is longer than anybody waits")),
         _ => Err(format!("`{text}` lacks its unit; write it as `30s`")),
     }
 }
@@ -238,7 +241,7 @@ mod tests {
     fn durations_have_a_unit() {
         assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
-        for bad in ["", "30", "s", "-1s", "1h30m", "1.5s"] {
+        for bad in ["", "30", "s", "-1s", "1h30m", "1.5s", "9999999999999999999m"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

@@ -10,5 +10,6 @@ pub mod listener;
 pub mod locale;
 pub mod output;
 pub mod pages;
+pub mod patience;
 pub mod runtime;
 pub mod shutdown;

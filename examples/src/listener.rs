@@ -14,21 +14,25 @@ use rustls::ServerConfig;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tracing::debug;
 
-use crate::{gate::reply::Reply, shutdown::Shutdown};
+use crate::{gate::reply::Reply, patience::Patience, shutdown::Shutdown};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a request head may take (HTTP/1.1).
+/// How long a request's head may take, and the first bytes of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request's header list, in bytes; 431 without a page beyond it. Half of it gets a page.
 const HEADER_LIST_BYTES: u32 = 64 * 1024;
+
+/// Connections at one socket. More wait in the system's queue.
+const CONNECTIONS: usize = 10_000;
 
 /// Requests in flight on one visitor's connection.
 const CONCURRENT_STREAMS: u32 = 100;
@@ -148,15 +152,24 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     let mut told = std::pin::pin!(shutdown.told());
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            next = next => next,
             () = &mut told => return,
         };
         match accepted {
             Ok((tcp, peer)) => {
                 let _ = tcp.set_nodelay(true);
-                tokio::spawn(serve(tcp, peer));
+                let served = serve(tcp, peer);
+                tokio::spawn(async move {
+                    let _place = place;
+                    served.await;
+                });
             }
             Err(error) => {
                 debug!(%error, "a connection could not be accepted");
@@ -194,6 +207,7 @@ where
         let reply = answer(request);
         async move { Ok::<_, Infallible>(reply.await) }
     });
+    let io = Patience::new(io, HEAD_TIMEOUT);
     let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         debug!(error = &*error, "a visitor's connection ended");

@@ -149,7 +149,7 @@ impl fmt::Display for Event {
                     writeln!(f, "  Rule     {rule}")?;
                 }
                 writeln!(f, "  Codes    {codes}")?;
-                writeln!(f, "  Tunnel   {tunnel}")?;
+                writeln!(f, "  Tunnel   {tunnel} (cloudflared's protocol)")?;
                 writeln!(f, "  Trust    {ca_file} (a browser that does not know it warns)")?;
                 writeln!(f, "  Stop     Ctrl-C")
             }
@@ -260,6 +260,9 @@ impl Event {
         )
     }
 }
+
+/// What `--loglevel` takes.
+pub const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// Sends logs to standard error. `RUST_LOG` wins over `level`.
 pub fn init_logs(level: &str) {

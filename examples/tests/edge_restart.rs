@@ -10,8 +10,9 @@ use story::{
     PATIENCE,
     mail_server::MailServer,
     nginx::{Nginx, PAGE},
+    origin::Origin,
     process::Program,
-    site::{APP_HOST, Site, WITH_LOGIN},
+    site::{APP_HOST, Site, WITH_LOGIN, WITHOUT_LOGIN},
     visitor::Visitor,
 };
 
@@ -29,6 +30,17 @@ async fn the_page_comes_back_after_a_short_absence() {
 async fn the_page_comes_back_after_a_longer_absence() {
     // Four connections, so the slowest of them has tried a few times by then.
     come_back(20).await;
+}
+
+#[tokio::test]
+async fn a_stopped_edge_does_not_wait_for_its_connectors() {
+    let origin = Origin::answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let site = Site::new(WITHOUT_LOGIN, ([127, 0, 0, 1], 1).into());
+    let (edge, mut connector) = site.start(&origin.url()).await;
+    let ended = edge.terminate().await;
+    assert_eq!(ended.code(), Some(0));
+    assert!(!ended.stderr.contains("did not finish in time"), "{}", ended.stderr);
+    connector.next_event("retrying").await;
 }
 
 /// Kills the edge, lets the connector try in vain so often, and starts the edge again.

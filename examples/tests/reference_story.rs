@@ -480,7 +480,7 @@ async fn programs_are_told_to_sign_in_instead_of_being_redirected() {
     assert_eq!((page.status, page.location()), (401.try_into().unwrap(), None));
     assert_eq!(page.header("www-authenticate"), "Cloudflare-Access");
     let answer: Value = serde_json::from_str(&page.text()).unwrap();
-    stage.edge.log_line(&[answer["id"].as_str().unwrap(), "decided"]).await;
+    stage.edge.log_line(&[answer["id"].as_str().unwrap(), "answered"]).await;
 
     let request = visitor.request(Method::GET, &stage.app("/seen"));
     let page = Page::of(request.header("accept", "application/json")).await;

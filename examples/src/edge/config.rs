@@ -134,15 +134,30 @@ impl Config {
     /// As [`Config::read`], without the file's name.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         keys::check(text)?;
-        let config: Self = toml::from_str(text).map_err(|error| {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| keys::line_of(text, span.start));
             anyhow::anyhow!("line {line}: {}", error.message())
         })?;
+        config.zone = normal_host("zone", &config.zone)?;
+        config.auth_host =
+            config.auth_host.map(|host| normal_host("auth_host", &host)).transpose()?;
+        for app in &mut config.app {
+            let (host, path) = app.host.split_at(app.host.find('/').unwrap_or(app.host.len()));
+            app.host = normal_host("app.host", host)? + path;
+        }
         for app in &config.app {
+            let name = app.host.escape_debug();
             if app.policies.is_some() != app.allow.is_empty() {
+                bail!("app `{name}`: say who may pass, with either `allow` or `policies`");
+            }
+            if app.policies.is_some() && !app.require_ip.is_empty() {
                 bail!(
-                    "app `{}`: say who may pass, with either `allow` or `policies`",
-                    app.host.escape_debug()
+                    "app `{name}`: `require_ip` goes with `allow`; with `policies`, say it there"
+                );
+            }
+            if config.host_of(app) == config.team_host() {
+                bail!(
+                    "app `{name}`: people sign in at this host; give the application another one"
                 );
             }
         }
@@ -239,6 +254,18 @@ impl Config {
     }
 }
 
+/// A host name in the one form that everything compares: lower case, no trailing dot.
+fn normal_host(key: &str, text: &str) -> anyhow::Result<String> {
+    let request = access_policy::Request::new(text, "/").ok().filter(|_| !text.contains(':'));
+    match request {
+        Some(request) => Ok(request.host().to_owned()),
+        None => bail!(
+            "`{key}` is `{}`; a host name such as `t.example.jp` is meant",
+            text.escape_debug()
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +295,13 @@ mod tests {
     }
 
     #[test]
+    fn host_names_have_one_form() {
+        let config = Config::parse(&GOOD.replace("t.example.jp", "T.Example.JP.")).unwrap();
+        assert_eq!(config.team_host(), "auth.t.example.jp");
+        assert_eq!(config.host_of(&config.app[0]), "saito.t.example.jp");
+    }
+
+    #[test]
     fn mistakes_come_with_line_and_remedy() {
         for (from, to, expected) in [
             ("zone =", "zome =", "line 2: there is no key `zome`; did you mean `zone`?"),
@@ -287,6 +321,14 @@ mod tests {
             ("allow = [\"*@example.jp\"]", "", "say who may pass"),
             ("smtp = \"smtp://127.0.0.1:2525\"", "smtp = \"smtp://127", "line 6: "),
             ("zone = \"t.example.jp\"", "", "missing field `zone`"),
+            ("\"t.example.jp\"", "\"\"", "`zone` is ``"),
+            ("\"t.example.jp\"", "\"https://t.example.jp\"", "`zone` is `https://t.example.jp`"),
+            ("\"saito\"", "\"auth\"", "people sign in at this host"),
+            (
+                "allow = [\"*@example.jp\"]",
+                "policies = \"p\"\nrequire_ip = [\"10.0.0.0/8\"]",
+                "goes with `allow`",
+            ),
         ] {
             let error = Config::parse(&GOOD.replace(from, to)).unwrap_err();
             assert!(format!("{error:#}").contains(expected), "{error:#}\nexpected {expected}");

@@ -87,11 +87,15 @@ pub fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Running> 
         let told = shutdown.clone().told();
         async move { manager.run(told).await }
     });
-    for listener in [Some(settings.https), settings.tunnel].into_iter().flatten() {
+    let sockets = match settings.tunnel {
+        Some(tunnel) => vec![(settings.https, Role::Visitors), (tunnel, Role::Connectors)],
+        None => vec![(settings.https, Role::Both)],
+    };
+    for (listener, role) in sockets {
         let (door, shutdown) = (Arc::clone(&door), shutdown.clone());
         let graceful = Arc::clone(&graceful);
         tasks.spawn(async move {
-            let serve = |tcp, peer| Arc::clone(&door).greet(tcp, peer, graceful.watcher());
+            let serve = |tcp, peer| Arc::clone(&door).greet(tcp, peer, role, graceful.watcher());
             listener::accept_loop(listener, shutdown, serve).await;
         });
     }
@@ -118,6 +122,24 @@ impl Running {
         {
             warn!("some requests did not finish in time");
         }
+    }
+}
+
+/// Whom a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Both,
+    Visitors,
+    Connectors,
+}
+
+impl Role {
+    fn takes_visitors(self) -> bool {
+        self != Self::Connectors
+    }
+
+    fn takes_connectors(self) -> bool {
+        self != Self::Visitors
     }
 }
 
@@ -172,9 +194,15 @@ struct Door {
 }
 
 impl Door {
-    async fn greet(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr, watcher: Watcher) {
+    async fn greet(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        role: Role,
+        watcher: Watcher,
+    ) {
         match self.tls.accept(tcp).await {
-            Ok(Accepted::Visitor(io)) => {
+            Ok(Accepted::Visitor(io)) if role.takes_visitors() => {
                 let server_name = io.get_ref().1.server_name().map(str::to_owned);
                 let peer = Peer { address: peer, server_name };
                 let gate = Arc::clone(&self.gate);
@@ -183,7 +211,14 @@ impl Door {
                 })
                 .await;
             }
-            Ok(Accepted::Connector(io)) => self.register(io, peer).await,
+            Ok(Accepted::Connector(io)) if role.takes_connectors() => {
+                // A tunnel lives as long as its connector: stopping must not wait for it.
+                drop(watcher);
+                self.register(io, peer).await;
+            }
+            Ok(Accepted::Visitor(_) | Accepted::Connector(_)) => {
+                debug!(%peer, "a client came to a socket that is not for it");
+            }
             Err(error) => debug!(%peer, %error, "a TLS handshake failed"),
         }
     }

@@ -106,7 +106,7 @@ impl Gate {
 
     /// Ends the visitor's session everywhere.
     fn sign_out(&self, head: &Head) -> Reply {
-        if head.is_cross_site() {
+        if head.is_from_elsewhere() {
             return reply::problem(head, 403, Problem::BadRequest, None);
         }
         if let Some(session) = self.any_session(head) {

@@ -16,6 +16,7 @@ use crate::{output::chain, pages::Problem};
 
 const CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const RAY: HeaderName = HeaderName::from_static("cf-ray");
 const ASSERTION: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
@@ -55,7 +56,7 @@ impl Gate {
                 } else if error.is_caller_fault() {
                     (400, Problem::BadRequest)
                 } else {
-                    (502, Problem::OriginBrokeOff)
+                    (502, Problem::TunnelBrokeOff)
                 };
                 failed(&head, status, problem, &chain(&error))
             }
@@ -70,7 +71,7 @@ fn failed(head: &Head, status: u16, problem: Problem, error: &str) -> Reply {
     reply::problem(head, status, problem, retry.map(ToString::to_string))
 }
 
-/// What the edge states of a visitor. Nothing that the visitor states of itself survives.
+/// What the edge states of a visitor, in place of what visitors state in these names.
 fn edge_headers(head: &Head, session: Option<&Session>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut state = |name: HeaderName, value: &str| {
@@ -82,6 +83,7 @@ fn edge_headers(head: &Head, session: Option<&Session>) -> HeaderMap {
     state(CONNECTING_IP, &ip);
     state(FORWARDED_FOR, &ip);
     state(FORWARDED_PROTO, "https");
+    state(FORWARDED_HOST, &head.host);
     state(RAY, &head.id);
     if let Some(session) = session {
         state(ASSERTION, &session.token);

@@ -134,6 +134,12 @@ impl Head {
         matches!(self.parts.method, Method::GET | Method::HEAD) && !by_script && self.takes_html()
     }
 
+    /// Whether a browser says that a page of another origin made this request.
+    pub fn is_from_elsewhere(&self) -> bool {
+        self.header(HeaderName::from_static("sec-fetch-site"))
+            .is_some_and(|site| site != "same-origin" && site != "none")
+    }
+
     /// Whether a browser says that another site made this request.
     pub fn is_cross_site(&self) -> bool {
         self.header(HeaderName::from_static("sec-fetch-site"))
@@ -191,7 +197,12 @@ const HEADER_FIELDS: usize = 128;
 /// `hyper` refuses most of it; what it lets pass must still be one clear message.
 fn has_framing_trouble(parts: &request::Parts) -> bool {
     let HeaderCount { lengths, codings } = HeaderCount::of(&parts.headers);
-    lengths > 1
+    let is_plain = parts
+        .headers
+        .get(header::TRANSFER_ENCODING)
+        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    !is_plain
+        || lengths > 1
         || codings > 1
         || (lengths > 0 && codings > 0)
         || (codings > 0 && parts.version < Version::HTTP_11)

@@ -136,8 +136,7 @@ impl Gate {
             ("login", Method::GET | Method::HEAD) => self.login_step(&head),
             ("verify-code", Method::GET | Method::HEAD) => self.code_step(&head),
             ("verify-code" | "resend-code" | "callback", Method::POST) => {
-                let wish = head.query("state").and_then(|state| Wish::open(&self.states, &state));
-                let Some(wish) = wish else { return expired(&head) };
+                let Some(wish) = self.wish(&head) else { return expired(&head) };
                 let form = match read_form(&head, body).await {
                     Ok(form) => form,
                     Err(problem) => return reply::problem(&head, 400, problem, None),
@@ -232,7 +231,13 @@ impl Gate {
 
     /// Step 4: the right code becomes a session.
     async fn take_code(&self, head: &Head, wish: &Wish, form: &Form) -> Reply {
-        let Some(flow) = Flow::open(&self.states, head) else { return expired(head) };
+        let Some(flow) = Flow::open(&self.states, head) else {
+            // Sent twice, or "back" after signing in: the first one counted.
+            return match self.org_session(head) {
+                Some(claims) => self.grant(head, wish, &claims),
+                None => expired(head),
+            };
+        };
         let (nonce, code) = (form.field(NONCE_FIELD), form.field(CODE_FIELD));
         let verdict = match self.login.submit(nonce, &flow.cookie, code, timestamp()).await {
             Ok(verdict) => verdict,
@@ -310,7 +315,7 @@ impl Gate {
 
     /// Ends the session everywhere. Whoever came here from an application finds the way back.
     fn sign_out_of_team(&self, head: &Head) -> Reply {
-        if head.is_cross_site() {
+        if head.is_from_elsewhere() {
             return reply::problem(head, 403, Problem::BadRequest, None);
         }
         if let Some(claims) = self.org_session(head) {
@@ -340,8 +345,11 @@ impl Gate {
         }
     }
 
+    /// The wish that the URL carries. Where the path names a host, it must be the wish's.
     fn wish(&self, head: &Head) -> Option<Wish> {
-        Wish::open(&self.states, &head.query("state")?)
+        let wish = Wish::open(&self.states, &head.query("state")?)?;
+        let named = head.path().strip_prefix(ACCESS_PATHS)?.split_once('/');
+        named.is_none_or(|(_, host)| host == wish.host).then_some(wish)
     }
 
     /// A form is ours if it carries the token made for this browser's cookie.

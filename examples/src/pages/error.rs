@@ -98,6 +98,8 @@ pub enum Problem {
     OriginTimeout,
     /// The origin closed the connection before its answer was complete.
     OriginBrokeOff,
+    /// The connector was lost while it worked on the request.
+    TunnelBrokeOff,
     /// No connector of this tunnel is connected.
     ConnectorOffline,
     /// The request's headers are larger than the edge accepts.
@@ -118,10 +120,11 @@ pub enum Problem {
 
 impl Problem {
     /// Every variant.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::OriginUnreachable,
         Self::OriginTimeout,
         Self::OriginBrokeOff,
+        Self::TunnelBrokeOff,
         Self::ConnectorOffline,
         Self::HeaderTooLarge,
         Self::NotFoundHere,
@@ -136,7 +139,7 @@ impl Problem {
     pub fn fault(self) -> Fault {
         match self {
             Self::OriginUnreachable | Self::OriginTimeout | Self::OriginBrokeOff => Fault::Origin,
-            Self::ConnectorOffline => Fault::Connector,
+            Self::TunnelBrokeOff | Self::ConnectorOffline => Fault::Connector,
             Self::NotFoundHere | Self::LoginUnavailable => Fault::Edge,
             Self::HeaderTooLarge
             | Self::BadRequest
@@ -152,6 +155,7 @@ impl Problem {
             Self::OriginUnreachable => "origin_unreachable",
             Self::OriginTimeout => "origin_timeout",
             Self::OriginBrokeOff => "origin_broke_off",
+            Self::TunnelBrokeOff => "tunnel_broke_off",
             Self::ConnectorOffline => "connector_offline",
             Self::HeaderTooLarge => "header_too_large",
             Self::NotFoundHere => "not_found_here",

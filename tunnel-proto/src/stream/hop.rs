@@ -1,24 +1,27 @@
 //! Header names that must not cross a hop, and those that only the edge may state.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, header};
 
 /// Names that only the tunnel's own ends use, by prefix.
 const INTERNAL: [&str; 3] = ["cf-cloudflared-", "cf-int-", "cf-proxy-"];
 
 /// Names that tell the origin who the visitor is, or steer a connector, by prefix.
-const OWNED: [&str; 2] = ["cf-access-", "cf-warp-tag-"];
+const OWNED: [&str; 2] = ["cf-", "x-forwarded-"];
 
 /// The same, whole names.
-const OWNED_WHOLE: [&str; 2] = ["cf-trace-id", "cf-connecting-ip"];
+const OWNED_WHOLE: [&str; 4] = ["forwarded", "proxy", "true-client-ip", "x-real-ip"];
 
 /// Hop-by-hop names that `Connection` need not list (RFC 9110 section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
     HeaderName::from_static("http2-settings"),
 ];
 
@@ -27,19 +30,19 @@ pub(crate) fn is_internal(name: &HeaderName) -> bool {
     INTERNAL.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
-/// Whether a visitor must not state this name, in either spelling: some servers read an
-/// underscore as a hyphen.
+/// Whether a visitor must not state this name, in either spelling.
 pub(crate) fn is_owned(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    let dashed;
-    let name = if name.contains('_') {
-        dashed = name.replace('_', "-");
-        &dashed
+    let name = dashed(name);
+    OWNED.iter().any(|prefix| name.starts_with(prefix)) || OWNED_WHOLE.contains(&&*name)
+}
+
+/// A name as the servers read it that take an underscore for a hyphen.
+pub(crate) fn dashed(name: &HeaderName) -> Cow<'_, str> {
+    if name.as_str().contains('_') {
+        Cow::Owned(name.as_str().replace('_', "-"))
     } else {
-        name
-    };
-    INTERNAL.iter().chain(&OWNED).any(|prefix| name.starts_with(prefix))
-        || OWNED_WHOLE.contains(&name)
+        Cow::Borrowed(name.as_str())
+    }
 }
 
 /// Removes what belongs to one connection: the names that `Connection` lists, then the known
@@ -81,10 +84,17 @@ mod tests {
             "cf-warp-tag-id",
             "cf-trace-id",
             "cf_connecting_ip",
+            "cf-ray",
+            "x-forwarded-for",
+            "x_forwarded_host",
+            "forwarded",
+            "proxy",
+            "true_client_ip",
+            "x-real-ip",
         ] {
             assert!(is_owned(&HeaderName::from_static(name)), "{name}");
         }
-        for name in ["cf-ray", "cf-accessory", "x-cf-access-x", "x_y"] {
+        for name in ["cfx", "x-cf-access-x", "x_y", "x-forward", "proxy-x", "forwarded-x"] {
             assert!(!is_owned(&HeaderName::from_static(name)), "{name}");
         }
     }

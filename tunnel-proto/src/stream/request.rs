@@ -1,16 +1,16 @@
 //! A visitor's request head on its way down a tunnel.
 
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, request, uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, request, uri};
 
 use super::{hop, kind};
 use crate::error::{Error, ErrorKind};
 
 /// Headers that the edge states to the origin, put into a request's extensions.
 ///
-/// Of the visitor's own headers none that names an identity or steers the tunnel passes:
-/// `Cf-Access-*`, `Cf-Connecting-Ip`, `Cf-Warp-Tag-*`, `Cf-Trace-Id`, `Cf-Cloudflared-*`,
-/// `Cf-Int-*`, `Cf-Proxy-*`, each also with underscores. What stands here is added afterwards and
-/// takes the place of any visitor's header of the same name.
+/// Of the visitor's own headers none passes that names an identity or an origin of the request, or
+/// that steers the tunnel: `Cf-*`, `X-Forwarded-*`, `Forwarded`, `X-Real-Ip`, `True-Client-Ip`,
+/// `Proxy`, each also with underscores. What stands here is added afterwards and takes the place of
+/// any visitor's header of the same name in either spelling.
 ///
 /// ```
 /// use http::{HeaderMap, Request};
@@ -45,9 +45,8 @@ pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error>
     let edge = parts.extensions.remove::<EdgeHeaders>().unwrap_or_default();
     hop::strip(&mut parts.headers);
     parts.headers.remove(header::HOST);
-    let mut headers = without_owned(parts.headers);
+    let mut headers = without_owned(parts.headers, &edge);
     for name in edge.0.keys().filter(|name| !hop::is_internal(name)) {
-        headers.remove(name);
         for value in edge.0.get_all(name) {
             headers.append(name, value.clone());
         }
@@ -98,19 +97,17 @@ fn authority(parts: &request::Parts) -> Result<uri::Authority, Error> {
     normal.parse().map_err(|error| caller("an unusable host").with_source(error))
 }
 
-fn without_owned(headers: HeaderMap) -> HeaderMap {
-    if headers.keys().any(hop::is_owned) {
-        headers
-            .iter()
-            .filter(|(name, _)| !hop::is_owned(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .fold(HeaderMap::new(), |mut kept, (name, value)| {
-                kept.append(name, value);
-                kept
-            })
-    } else {
-        headers
+fn without_owned(headers: HeaderMap, edge: &EdgeHeaders) -> HeaderMap {
+    let is_stated = |name: &HeaderName| edge.0.contains_key(&*hop::dashed(name));
+    let drops = |name: &HeaderName| hop::is_owned(name) || is_stated(name);
+    if !headers.keys().any(drops) {
+        return headers;
     }
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter(|(name, _)| !drops(name)) {
+        kept.append(name, value.clone());
+    }
+    kept
 }
 
 /// A body has one length or none (RFC 9110 section 8.6).
@@ -200,17 +197,26 @@ mod tests {
     fn what_the_edge_states_replaces_what_the_visitor_states() {
         let mut parts = head(
             "/",
-            &[("host", "a.test"), ("x-forwarded-for", "1.2.3.4"), ("cf-connecting-ip", "1.2.3.4")],
+            &[
+                ("host", "a.test"),
+                ("x-forwarded-for", "1.2.3.4"),
+                ("x_forwarded_for", "1.2.3.4"),
+                ("cf-connecting-ip", "1.2.3.4"),
+                ("x-mine", "1"),
+                ("x_mine", "2"),
+            ],
         );
         let mut edge = HeaderMap::new();
         edge.insert("x-forwarded-for", "192.0.2.7".parse().unwrap());
         edge.insert("cf-connecting-ip", "192.0.2.7".parse().unwrap());
+        edge.insert("x-mine", "edge".parse().unwrap());
         edge.insert("cf-cloudflared-proxy-src", "never".parse().unwrap());
         parts.extensions.insert(EdgeHeaders(edge));
         let request = to_tunnel(parts).unwrap();
         assert_eq!(request.headers()["x-forwarded-for"], "192.0.2.7");
         assert_eq!(request.headers()["cf-connecting-ip"], "192.0.2.7");
-        assert_eq!(request.headers().len(), 2);
+        assert_eq!(request.headers()["x-mine"], "edge");
+        assert_eq!(request.headers().len(), 3);
     }
 
     #[test]
