@@ -26,6 +26,10 @@ use crate::{
 ///     wiki.to_string(),
 ///     "wiki.example.jp: anyone with an address @example.jp; everyone else is refused",
 /// );
+/// let open = Application::new("open")
+///     .destination("open.example.jp".parse()?)
+///     .policy(Policy::bypass("all").include(Rule::Everyone));
+/// assert_eq!(open.to_string(), "open.example.jp: everyone, without login");
 /// # Ok::<(), access_policy::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +148,10 @@ impl fmt::Display for Application {
                 }
                 Action::Allow => policy.fmt(formatter)?,
                 Action::Deny => write!(formatter, "never {policy}")?,
+                // Nobody else is left.
+                Action::Bypass if is_everyone(policy) => {
+                    return formatter.write_str("everyone, without login");
+                }
                 Action::Bypass => write!(formatter, "without login {policy}")?,
                 Action::NonIdentity => write!(formatter, "as a service {policy}")?,
             }

@@ -99,7 +99,7 @@ mod tests {
         let reading = tokio::spawn(async move { near.read_to_end(&mut Vec::new()).await });
         for _ in 0..20 {
             let _ = far.write_all(b"x").await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            sleep(Duration::from_secs(1)).await;
         }
         assert_eq!(reading.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
@@ -110,7 +110,7 @@ mod tests {
         let mut near = Patience::new(near, PATIENCE);
         let reading = tokio::spawn(async move { near.read_to_end(&mut Vec::new()).await });
         far.write_all(&[0; PREFACE_BYTES]).await.unwrap();
-        tokio::time::sleep(100 * PATIENCE).await;
+        sleep(100 * PATIENCE).await;
         far.write_all(b"later").await.unwrap();
         drop(far);
         assert_eq!(reading.await.unwrap().unwrap(), PREFACE_BYTES + 5);
