@@ -77,7 +77,8 @@ pub(crate) fn start(
 
 /// The runtime's threads, for the report.
 pub(crate) fn threads() -> String {
-    env::var("TOKIO_WORKER_THREADS").unwrap_or_else(|_| "default (one for each core)".to_owned())
+    env::var("TOKIO_WORKER_THREADS")
+        .unwrap_or_else(|_| "default (half as many as there are processors)".to_owned())
 }
 
 fn configuration(port: u16, mail_port: u16) -> String {

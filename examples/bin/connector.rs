@@ -43,7 +43,7 @@ struct Tunnel {
     #[arg(long, value_enum, default_value_t, global = true)]
     output: Output,
     /// How many threads to work with; half as many as there are processors unless given.
-    #[arg(long, value_name = "N", global = true)]
+    #[arg(long, value_name = "N", env = "TOKIO_WORKER_THREADS", global = true)]
     threads: Option<NonZero<usize>>,
     /// How much to log on standard error: error, warn, info, debug or trace.
     #[arg(

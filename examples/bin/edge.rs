@@ -72,7 +72,7 @@ struct Run {
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     /// How many threads to work with; half as many as there are processors unless given.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "TOKIO_WORKER_THREADS")]
     threads: Option<NonZero<usize>>,
     /// How much to log on standard error: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = LEVELS)]
