@@ -4,7 +4,7 @@
 //! socket or a file: the templates in `templates/` are compiled in. Every value is escaped.
 //!
 //! The pages load nothing and run no script, so that one strict policy fits all of them. Serve them
-//! with [`content_security_policy`], `Cache-Control: private, no-store` and `Referrer-Policy: no-referrer`.
+//! with [`content_security_policy`], `Cache-Control: private, no-store` and `Referrer-Policy: same-origin`.
 //!
 //! Nothing a page says depends on whether an address is known or admitted, until its owner has
 //! entered a code.

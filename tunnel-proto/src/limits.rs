@@ -41,9 +41,10 @@ pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
 /// that one connection can make us hold.
 pub(crate) const CONNECTION_WINDOW: u32 = 128 * 1024 * 1024;
 
-/// Small unread DATA frames that a connection may hold, in bytes charged by `h2`. Bodies of unknown
-/// length never pile up there (`net::spill`); those of known length, unless somebody sends them in
-/// drops, stay far below it.
+/// Small unread DATA frames that a connection may hold, in bytes charged by `h2` (256 less the
+/// frame's length for each); beyond it `h2` ends the connection. Bodies of unknown length are taken
+/// out at once (`net::spill`), so this is room for what arrives in one turn of the scheduler: 128 reads
+/// of 16 KiB, in frames of one byte, are charged 53 MB.
 pub(crate) const DATA_FRAME_BUDGET: usize = 64 * 1024 * 1024;
 
 /// Largest DATA frame we take and send. Larger ones are slower and delay other streams.

@@ -73,6 +73,22 @@ async fn a_lost_edge_is_found_again() {
     assert!(retries > 16, "{retries} retries told");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_is_down_does_not_keep_connections_from_the_other() {
+    let edge = Edge::start();
+    let dial = edge.dial();
+    // The first address is a dead one, and the first connection begins there.
+    let dial = move |address: usize| match address % 2 {
+        0 => std::future::ready(Err(std::io::ErrorKind::ConnectionRefused.into())),
+        _ => dial(address),
+    };
+    let service =
+        tower::service_fn(async |_| Ok::<_, std::convert::Infallible>(Response::new(full(""))));
+    let connector = Connector::builder(credentials(), dial).service(service).unwrap();
+    tokio::spawn(connector.run(std::future::pending()));
+    edge.wait_for(4).await;
+}
+
 #[tokio::test]
 async fn shutting_down_lets_requests_in_flight_finish() {
     let edge = Edge::start();

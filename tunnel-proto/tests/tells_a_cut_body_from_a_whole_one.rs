@@ -4,7 +4,14 @@
 
 mod harness;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -139,20 +146,32 @@ async fn a_visitor_who_leaves_amid_the_answer_stops_the_work() {
 }
 
 #[tokio::test]
-async fn one_stalled_reader_does_not_stop_the_others() {
+async fn stalled_readers_do_not_stop_the_others() {
+    static SENT: AtomicUsize = AtomicUsize::new(0);
     let (tunnel, _running) = tunnel(|request: Request<Incoming>| async move {
         if request.uri().path() == "/endless" {
             // Tiny frames, which h2 charges against a budget of the whole connection.
-            let endless = stream::repeat_with(|| Ok(Frame::data(Bytes::from("data: 1\n\n"))));
+            let endless = stream::repeat_with(|| {
+                SENT.fetch_add(1, Ordering::Relaxed);
+                Ok(Frame::data(Bytes::from("data: 1\n\n")))
+            });
             return Response::new(BodyExt::boxed(StreamBody::new(endless)));
         }
         Response::new(full("quick"))
     })
     .await;
-    let endless = Request::get("https://a.test/endless").body(full("")).unwrap();
-    let _stalled = tunnel.send(endless).await.unwrap();
-    // By then the stalled stream has filled its window: 1 MiB in frames of nine bytes.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut stalled = Vec::new();
+    for _ in 0..6 {
+        let endless = Request::get("https://a.test/endless").body(full("")).unwrap();
+        stalled.push(tunnel.send(endless).await.unwrap());
+    }
+    // Until their windows are full: 1 MiB each, in frames of nine bytes. Left in `h2`, they would
+    // use up what it allows a whole connection.
+    let mut before = usize::MAX;
+    while before != SENT.load(Ordering::Relaxed) {
+        before = SENT.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     for _ in 0..50 {
         let quick = tunnel.send(Request::get(URL).body(full("")).unwrap());
         let quick = timeout(PATIENCE, quick).await.expect("in time").expect("an answer");

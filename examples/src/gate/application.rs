@@ -23,7 +23,8 @@ use crate::{
     pages::{Problem, RefusalPage, RefusalReason, SignedOutPage},
 };
 
-/// Everything below it is the edge's, on every host, and never reaches an origin.
+/// Paths below it are the edge's on every host. They never reach an origin, however they are
+/// spelled: the canonical path counts.
 const OWN_PATHS: &str = "/cdn-cgi/";
 
 /// The paths of Access.
@@ -38,13 +39,13 @@ impl Gate {
         if let Some(page) = head.path().strip_prefix(ACCESS_PATHS) {
             return self.application_page(&head, page);
         }
-        if head.path().starts_with(OWN_PATHS) {
-            return reply::problem(&head, 404, Problem::NotFoundHere, None);
-        }
         let path = head.path().to_owned();
         let Ok(request) = access_policy::Request::new(&head.host, &path) else {
             return reply::problem(&head, 400, Problem::BadRequest, None);
         };
+        if request.path().starts_with(OWN_PATHS) {
+            return reply::problem(&head, 404, Problem::NotFoundHere, None);
+        }
         let anonymous = request.client_ip(client_ip(head.peer.address));
         let application = self.engine.decide(&anonymous).application();
         let session = application.and_then(|application| self.session(&head, application));

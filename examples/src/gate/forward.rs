@@ -52,7 +52,7 @@ impl Gate {
                 let (status, problem) = if error.is_offline() {
                     (503, Problem::ConnectorOffline)
                 } else if error.is_busy() {
-                    (503, Problem::TooManyRequests)
+                    (503, Problem::TunnelBusy)
                 } else if error.is_caller_fault() {
                     (400, Problem::BadRequest)
                 } else {

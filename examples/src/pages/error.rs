@@ -100,6 +100,8 @@ pub enum Problem {
     OriginBrokeOff,
     /// The connector was lost while it worked on the request.
     TunnelBrokeOff,
+    /// Every connection of this tunnel has as many requests as it may.
+    TunnelBusy,
     /// No connector of this tunnel is connected.
     ConnectorOffline,
     /// The request's headers are larger than the edge accepts.
@@ -120,11 +122,12 @@ pub enum Problem {
 
 impl Problem {
     /// Every variant.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OriginUnreachable,
         Self::OriginTimeout,
         Self::OriginBrokeOff,
         Self::TunnelBrokeOff,
+        Self::TunnelBusy,
         Self::ConnectorOffline,
         Self::HeaderTooLarge,
         Self::NotFoundHere,
@@ -139,7 +142,7 @@ impl Problem {
     pub fn fault(self) -> Fault {
         match self {
             Self::OriginUnreachable | Self::OriginTimeout | Self::OriginBrokeOff => Fault::Origin,
-            Self::TunnelBrokeOff | Self::ConnectorOffline => Fault::Connector,
+            Self::TunnelBrokeOff | Self::TunnelBusy | Self::ConnectorOffline => Fault::Connector,
             Self::NotFoundHere | Self::LoginUnavailable => Fault::Edge,
             Self::HeaderTooLarge
             | Self::BadRequest
@@ -156,6 +159,7 @@ impl Problem {
             Self::OriginTimeout => "origin_timeout",
             Self::OriginBrokeOff => "origin_broke_off",
             Self::TunnelBrokeOff => "tunnel_broke_off",
+            Self::TunnelBusy => "tunnel_busy",
             Self::ConnectorOffline => "connector_offline",
             Self::HeaderTooLarge => "header_too_large",
             Self::NotFoundHere => "not_found_here",

@@ -12,8 +12,8 @@ pub trait Dial: Send + Sync + 'static {
     /// What has been opened.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// Opens a connection. `address` counts up from the connection's index each time an edge
-    /// says that another address should be tried; take it modulo the addresses known.
+    /// Opens a connection. `address` counts up from the connection's index with each attempt that
+    /// did not get as far as a registration; take it modulo the addresses known.
     ///
     /// # Cancel safety
     ///

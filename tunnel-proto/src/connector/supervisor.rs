@@ -103,15 +103,16 @@ impl<D: Dial> Slot<D> {
                 Err(error) => error,
             };
             if succeeded.into_inner() {
+                // The same edge first: it may only have been restarted.
                 down_since = now();
                 failures = 0;
+            } else {
+                self.address += 1;
             }
-            if let Some(cause) = error.refusal() {
-                if cause == Refusal::DUPLICATE {
-                    self.address += usize::from(self.settings.connections);
-                } else if !error.is_retryable() && *self.registered.borrow() == 0 {
-                    return Err(error);
-                }
+            let is_final = error.refusal().is_some_and(|cause| cause != Refusal::DUPLICATE)
+                && !error.is_retryable();
+            if is_final && *self.registered.borrow() == 0 {
+                return Err(error);
             }
             failures = failures.saturating_add(1);
             let wait = backoff.wait(down_since.elapsed(), u32::from_le_bytes(random()?));

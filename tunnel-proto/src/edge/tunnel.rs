@@ -34,8 +34,8 @@ impl Tunnel {
 
     /// Sends a request over the connection with the fewest requests in flight.
     ///
-    /// A request goes out once. If a connection turns out to be gone or full before anything was
-    /// sent, the next one is tried.
+    /// A request goes out once. If a connection turns out to be gone before anything was sent, the
+    /// next one is tried.
     ///
     /// # Errors
     ///
