@@ -67,6 +67,9 @@ pub mod connector;
 mod credentials;
 pub mod edge;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod id;
 mod limits;
 mod net;

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A module may name those before it, and itself.
-const LAYERS: [&str; 12] = [
+const LAYERS: [&str; 13] = [
     "error",
     "id",
     "secret",
@@ -18,6 +18,7 @@ const LAYERS: [&str; 12] = [
     "origin",
     "edge",
     "connector",
+    "fuzz",
 ];
 
 fn layer(name: &str) -> usize {
