@@ -79,7 +79,10 @@ impl Error {
 
     /// The connection under a tunnel broke.
     pub(crate) fn broken(error: std::io::Error) -> Self {
-        Self::from(ErrorKind::Network("the tunnel connection broke".into())).with_source(error)
+        // What watches over the bytes of a connection says more than that it broke.
+        error.downcast().unwrap_or_else(|error| {
+            Self::from(ErrorKind::Network("the tunnel connection broke".into())).with_source(error)
+        })
     }
 
     pub(crate) fn with_source(

@@ -63,5 +63,47 @@ pub(crate) const STREAM_WAIT: Duration = Duration::from_secs(10);
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// PING frames that a peer may send in a second. A peer that looks for signs of life sends one in
+/// ten; more end the connection, because each is answered.
+pub(crate) const PINGS_PER_SECOND: u32 = 100;
+
+/// SETTINGS frames that a peer may send in a second. A connection has one or two in its life; more
+/// end it, because each is answered.
+pub(crate) const SETTINGS_PER_SECOND: u32 = 50;
+
+/// Streams that a peer may reset in a second. All the visitors of a connection may leave at once, and
+/// as many come and leave again; beyond that a reset is a way to have work done without waiting for
+/// it, and the connection ends. A connector may also reset each stream that the edge opened.
+pub(crate) const RESETS_PER_SECOND: u32 = 2 * CONCURRENT_STREAMS;
+
+/// Streams that a peer may make us reset in a second, by breaking the rules on them. Frames that were
+/// on their way when we reset a stream count too, which is why it is not nothing. More end the
+/// connection. `h2` has a counter of its own, but over the life of a connection: it is off.
+pub(crate) const PROVOKED_RESETS_PER_SECOND: u32 = 1_000;
+
+/// Reset streams that are remembered, so that what was on its way to them is dropped without another
+/// reset: those of two busy seconds.
+pub(crate) const REMEMBERED_RESETS: usize = 2 * CONCURRENT_STREAMS as usize;
+
+/// `WINDOW_UPDATE` frames that a peer may send in a second, beside one for each KiB it was sent: enough
+/// for 10,000 small messages, each of which is taken on the stream and on the connection. More
+/// end the connection.
+pub(crate) const WINDOW_UPDATES_PER_SECOND: u32 = 20_000;
+
+/// HEADERS frames that a connector may send in a second beside those that were asked for. More end the
+/// connection.
+pub(crate) const RESPONSE_HEADS_PER_SECOND: u32 = 1_000;
+
+/// HEADERS frames that one request asks for: an answer, trailers, and `100 Continue` or early hints
+/// several times.
+pub(crate) const HEADS_PER_STREAM: u32 = 8;
+
+/// Frames of kinds that a tunnel has no use for (PRIORITY, GOAWAY, unknown ones), in a second. More end
+/// the connection.
+pub(crate) const OTHER_FRAMES_PER_SECOND: u32 = 1_000;
+
+/// Frames of one kind that a peer can have earned by what it was sent: those of a busy second.
+pub(crate) const EARNED_FRAMES: u32 = 100_000;
+
 /// A TCP connection and a TLS handshake to the edge, each.
 pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);

@@ -37,6 +37,7 @@ use crate::{
     },
     origin::{OriginError, OriginFailure},
     rpc::{client::ClientEvent, registration::Registered},
+    state::flood::Role,
     stream::{kind::StreamKind, request, response},
 };
 
@@ -59,7 +60,7 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: HttpService,
 {
-    let (io, mut cork) = cork(io);
+    let (io, mut cork) = cork(io, Role::Connector);
     let handshake = timeout(limits::DIAL_TIMEOUT, settings::connector().handshake(io)).await;
     let mut connection = handshake
         .map_err(|_| Error::from(ErrorKind::Network("the edge is silent after TLS".into())))??;

@@ -14,6 +14,7 @@ use crate::{
     limits,
     net::{cork::cork, settings},
     rpc::registration::{Refusal, Registered, Registration},
+    state::flood::Role,
 };
 
 /// Decides who may register.
@@ -94,7 +95,7 @@ impl<A: Authenticate> Acceptor<A> {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (io, cork) = cork(io);
+        let (io, cork) = cork(io, Role::Edge);
         let (requests, connection) = settings::edge().handshake(io).await?;
         let in_flight = watch::Sender::new(0);
         let driver = Driver::spawn(connection, cork, in_flight.subscribe());

@@ -3,6 +3,8 @@
 //! `h2` flushes whenever its task has been woken, so under load each small HEADERS or DATA frame would
 //! become a TLS record and a system call of its own. A [`Corked`] stream keeps small writes back
 //! until whoever drives the connection says [`Cork::poll_uncork`], once it has nothing more to do.
+//!
+//! All bytes of a connection pass here, so this is also where a peer's frames are counted.
 
 use std::{
     fmt,
@@ -10,10 +12,16 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{
+    error::{Error, ErrorKind},
+    state::flood::{Flood, FloodGuard, Role},
+};
 
 /// Writes kept back at most; a full buffer is written out by the next write.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -36,12 +44,20 @@ struct Inner<T> {
     buffer: BytesMut,
     /// Whether something has been written to `io` that it may still hold itself.
     unflushed: bool,
+    guard: FloodGuard,
+    flood: Option<Flood>,
 }
 
 /// Splits a stream into the part for `h2` and the part for the driver. Both are used by one task,
 /// so the lock between them is never contended.
-pub(crate) fn cork<T>(io: T) -> (Corked<T>, Cork<T>) {
-    let inner = Arc::new(Mutex::new(Inner { io, buffer: BytesMut::new(), unflushed: false }));
+pub(crate) fn cork<T>(io: T, role: Role) -> (Corked<T>, Cork<T>) {
+    let inner = Arc::new(Mutex::new(Inner {
+        io,
+        buffer: BytesMut::new(),
+        unflushed: false,
+        guard: FloodGuard::new(role, now()),
+        flood: None,
+    }));
     (Corked(Arc::clone(&inner)), Cork { inner, yielded: false })
 }
 
@@ -53,9 +69,13 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
     ///
     /// # Errors
     ///
-    /// The stream's own; the connection is over then.
+    /// The stream's own, or a [`Flood`] of the peer's; the connection is over then.
     pub(crate) fn poll_uncork(&mut self, busy: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = lock(&self.inner);
+        if let Some(flood) = inner.flood {
+            let error = Error::from(ErrorKind::Peer(flood.to_string()));
+            return Poll::Ready(Err(io::Error::other(error)));
+        }
         if inner.buffer.is_empty() && !inner.unflushed {
             return Poll::Ready(Ok(()));
         }
@@ -66,6 +86,18 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
         }
         self.yielded = false;
         inner.poll_flush(cx)
+    }
+}
+
+impl<T> Inner<T> {
+    fn count_outbound(&mut self, slices: &[IoSlice<'_>], mut written: usize) {
+        for slice in slices {
+            let part = &slice[..written.min(slice.len())];
+            written -= part.len();
+            if let Err(flood) = self.guard.handle_outbound(part, now) {
+                self.flood = Some(flood);
+            }
+        }
     }
 }
 
@@ -109,7 +141,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Corked<T> {
         if total >= LARGE_BYTES {
             ready!(inner.poll_drain(cx))?;
             inner.unflushed = true;
-            return Pin::new(&mut inner.io).poll_write_vectored(cx, slices);
+            let written = ready!(Pin::new(&mut inner.io).poll_write_vectored(cx, slices))?;
+            inner.count_outbound(slices, written);
+            return Poll::Ready(Ok(written));
         }
         if inner.buffer.len() + total > BUFFER_BYTES {
             ready!(inner.poll_drain(cx))?;
@@ -117,6 +151,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Corked<T> {
         for slice in slices {
             inner.buffer.extend_from_slice(slice);
         }
+        inner.count_outbound(slices, total);
         Poll::Ready(Ok(total))
     }
 
@@ -142,7 +177,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for Corked<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.0).io).poll_read(cx, buffer)
+        let inner = &mut *lock(&self.0);
+        if inner.flood.is_some() {
+            // Nothing more is read; the driver hears of it once `h2` has nothing left to do.
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut inner.io).poll_read(cx, buffer))?;
+        inner.flood = inner.guard.handle_inbound(&buffer.filled()[before..], now).err();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -156,6 +199,11 @@ impl<T> fmt::Debug for Cork<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cork").field("yielded", &self.yielded).finish_non_exhaustive()
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a shell; read when a budget may be used up")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 fn lock<T>(inner: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -200,7 +248,7 @@ mod tests {
 
     #[tokio::test]
     async fn small_writes_leave_together_and_large_ones_at_once_in_order() {
-        let (mut corked, mut cork) = cork(Recorder::default());
+        let (mut corked, mut cork) = cork(Recorder::default(), Role::Connector);
         let mut expected = Vec::new();
         for (count, size) in [(100, 50), (1, 30_000), (3, 10), (70, 1_000), (1, LARGE_BYTES)] {
             for byte in 0..count {
@@ -220,7 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_busy_connection_gives_up_one_turn_and_no_more() {
-        let (mut corked, mut cork) = cork(Recorder::default());
+        let (mut corked, mut cork) = cork(Recorder::default(), Role::Connector);
         corked.write_all(b"frame").await.unwrap();
         let mut polls = 0;
         poll_fn(|cx| {
@@ -236,7 +284,7 @@ mod tests {
     #[tokio::test]
     async fn shutting_down_writes_out_what_was_kept() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let (mut corked, _cork) = cork(near);
+        let (mut corked, _cork) = cork(near, Role::Connector);
         corked.write_all(b"good-bye").await.unwrap();
         corked.shutdown().await.unwrap();
         let mut seen = String::new();

@@ -15,7 +15,9 @@ pub(crate) fn edge() -> client::Builder {
         .max_send_buffer_size(limits::SEND_BUFFER_BYTES)
         .data_frame_budget(limits::DATA_FRAME_BUDGET)
         .max_concurrent_streams(0)
+        .max_concurrent_reset_streams(limits::REMEMBERED_RESETS)
         // A tunnel lives for days, so budgets counted over its whole life would end it one day.
+        // `state::flood` has one for each second.
         .max_local_error_reset_streams(None)
         .enable_push(false);
     builder
@@ -32,6 +34,7 @@ pub(crate) fn connector() -> server::Builder {
         .max_send_buffer_size(limits::SEND_BUFFER_BYTES)
         .data_frame_budget(limits::DATA_FRAME_BUDGET)
         .max_concurrent_streams(limits::CONCURRENT_STREAMS)
+        .max_concurrent_reset_streams(limits::REMEMBERED_RESETS)
         .max_local_error_reset_streams(None)
         // A visitor may leave while his request waits to be accepted: many may.
         .max_pending_accept_reset_streams(limits::CONCURRENT_STREAMS as usize);

@@ -1,4 +1,6 @@
-//! Decisions of edge and connector as pure values: when to dial again, which tunnel serves a name.
+//! Decisions of edge and connector as pure values: when to dial again, which tunnel serves a
+//! name, which peer asks too much.
 
 pub(crate) mod backoff;
+pub(crate) mod flood;
 pub(crate) mod routes;
