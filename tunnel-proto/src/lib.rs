@@ -39,6 +39,7 @@
 //! | Where | What |
 //! |---|---|
 //! | [`edge`] | [`Acceptor`](edge::Acceptor) registers connectors, [`Router`](edge::Router) knows which tunnel owns a host name, [`Tunnel`](edge::Tunnel) sends requests |
+//! | `cluster` | several edge nodes that answer for one another's tunnels (feature `cluster`) |
 //! | [`connector`] | [`Connector`](connector::Connector) keeps connections up and answers with a service |
 //! | [`origin`] | [`HttpOrigin`](origin::HttpOrigin), a web server on the connector's side |
 //! | [`Credentials`] | token and credentials file, in cloudflared's shapes |
@@ -47,6 +48,7 @@
 //!
 //! | Feature | Default | Brings |
 //! |---|---|---|
+//! | `cluster` | no | `cluster`: a directory of nodes with leases, one authenticated hop between them |
 //! | `http-origin` | yes | [`HttpOrigin`](origin::HttpOrigin): HTTP/1.1 through hyper |
 //! | `tls` | yes | [`TlsDialer`](connector::TlsDialer): TCP and rustls; the crypto provider is yours |
 //!
@@ -63,6 +65,8 @@
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod connector;
 mod credentials;
 pub mod edge;

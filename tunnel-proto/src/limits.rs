@@ -107,3 +107,86 @@ pub(crate) const EARNED_FRAMES: u32 = 100_000;
 
 /// A TCP connection and a TLS handshake to the edge, each.
 pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Reaching another edge node: TCP, TLS and HTTP/2 together. Nodes are near one another, and a
+/// request waits meanwhile.
+#[cfg(feature = "cluster")]
+pub(crate) const NODE_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a node that could not be reached is tried after all others.
+#[cfg(feature = "cluster")]
+pub(crate) const NODE_REST: Duration = Duration::from_secs(2);
+
+/// Nodes tried for one request. Then it fails with the last one's error.
+#[cfg(feature = "cluster")]
+pub(crate) const NODE_ATTEMPTS: usize = 3;
+
+/// Connections kept to one other node, so that no one of them is a bottleneck. When all are full,
+/// a request fails as busy.
+#[cfg(feature = "cluster")]
+pub(crate) const NODE_CONNECTIONS: usize = 4;
+
+/// Requests in flight on every connection to a node before one more connection is opened.
+#[cfg(feature = "cluster")]
+pub(crate) const NODE_BUSY_STREAMS: usize = 200;
+
+/// Nodes that connections are kept to. Beyond it, those without a connection are forgotten.
+#[cfg(feature = "cluster")]
+pub(crate) const NODES: usize = 256;
+
+/// Connections to the node listener that have not yet shown a certificate. More wait in the
+/// socket's own queue.
+#[cfg(feature = "cluster")]
+pub(crate) const NODE_HANDSHAKES: usize = 64;
+
+/// Nodes that are believed to hold one tunnel. A connector has four connections, and few tunnels
+/// have more than a few connectors. A directory's answer is cut there.
+#[cfg(feature = "cluster")]
+pub(crate) const NODES_PER_TUNNEL: usize = 16;
+
+/// A node's address as `host:port`: the longest DNS name, a colon and five digits.
+#[cfg(feature = "cluster")]
+pub(crate) const NODE_ADDRESS_BYTES: usize = 259;
+
+/// How long a request waits for the directory. Healthy ones answer in a millisecond; then what is
+/// remembered counts.
+#[cfg(feature = "cluster")]
+pub(crate) const DIRECTORY_WAIT: Duration = Duration::from_millis(500);
+
+/// How long no request asks a directory that failed, so that one that hangs does not delay each.
+#[cfg(feature = "cluster")]
+pub(crate) const DIRECTORY_REST: Duration = Duration::from_secs(1);
+
+/// How long the directory's answer is used without asking again.
+#[cfg(feature = "cluster")]
+pub(crate) const LOOKUP_FRESH: Duration = Duration::from_secs(1);
+
+/// The same for "nobody holds it": short, so that a new tunnel is seen everywhere at once.
+#[cfg(feature = "cluster")]
+pub(crate) const LOOKUP_ABSENT_FRESH: Duration = Duration::from_millis(50);
+
+/// How long an answer is used when the directory can't be asked. Wrong ones only cost a dial.
+#[cfg(feature = "cluster")]
+pub(crate) const LOOKUP_REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Tunnels whose nodes are remembered. Beyond it, what is not fresh is forgotten first.
+#[cfg(feature = "cluster")]
+pub(crate) const LOOKUP_ENTRIES: usize = 65_536;
+
+/// How long an announcement holds unless it is renewed, which happens at a third of it. A node that
+/// dies is asked in vain for as long at most.
+#[cfg(feature = "cluster")]
+pub(crate) const LEASE: Duration = Duration::from_secs(15);
+
+/// Tunnels announced in one operation: about 100 kB on the wire.
+#[cfg(feature = "cluster")]
+pub(crate) const ANNOUNCE_BATCH: usize = 500;
+
+/// How long one announcement may take. It delays no request.
+#[cfg(feature = "cluster")]
+pub(crate) const ANNOUNCE_WAIT: Duration = Duration::from_secs(5);
+
+/// First and longest wait before an announcement that failed is made again.
+#[cfg(feature = "cluster")]
+pub(crate) const ANNOUNCE_RETRY: (Duration, Duration) =
+    (Duration::from_millis(250), Duration::from_secs(5));

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A module may name those before it, and itself.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "error",
     "id",
     "secret",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 13] = [
     "net",
     "origin",
     "edge",
+    "cluster",
     "connector",
     "fuzz",
 ];

@@ -219,13 +219,13 @@ impl fmt::Debug for Connection {
 }
 
 /// Room for one request on a connection.
-pub(super) struct Ready {
+pub(crate) struct Ready {
     requests: SendRequest<Bytes>,
     in_flight: InFlight,
 }
 
 impl Ready {
-    pub(super) async fn send<B>(mut self, request: Request<B>) -> Result<Response<Incoming>, Error>
+    pub(crate) async fn send<B>(mut self, request: Request<B>) -> Result<Response<Incoming>, Error>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,

@@ -20,14 +20,14 @@ use crate::{
 };
 
 /// Drives a connection until it ends, or until this value is dropped.
-pub(super) struct Driver {
+pub(crate) struct Driver {
     task: AbortOnDrop,
     /// Its other end lives in the task.
     ended: watch::Receiver<Option<String>>,
 }
 
 impl Driver {
-    pub(super) fn spawn<T>(
+    pub(crate) fn spawn<T>(
         mut connection: client::Connection<Corked<T>, Bytes>,
         mut cork: Cork<T>,
         in_flight: watch::Receiver<usize>,
@@ -62,12 +62,18 @@ impl Driver {
     }
 
     /// Closes the connection from anywhere.
-    pub(super) fn closer(&self) -> AbortHandle {
+    pub(crate) fn closer(&self) -> AbortHandle {
         self.task.0.clone()
     }
 
+    /// Whether the connection has ended.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
     /// Waits for the end and says why; nothing if this side closed it.
-    pub(super) fn ended(&self) -> impl Future<Output = Option<String>> + Send + use<> {
+    pub(crate) fn ended(&self) -> impl Future<Output = Option<String>> + Send + use<> {
         let mut ended = self.ended.clone();
         async move {
             let _ = ended.wait_for(Option::is_some).await;

@@ -6,10 +6,12 @@
 mod acceptor;
 mod connection;
 mod control;
-mod driver;
+pub(crate) mod driver;
 mod router;
 mod tunnel;
 
+#[cfg(feature = "cluster")]
+pub(crate) use self::connection::Ready;
 pub use self::{
     acceptor::{Acceptor, Authenticate},
     connection::{Connection, Phase},

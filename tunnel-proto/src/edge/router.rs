@@ -82,6 +82,12 @@ impl Router {
         self.tunnels.load().get(&id).cloned()
     }
 
+    /// Every tunnel whose connectors have ever connected.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn tunnels(&self) -> Arc<HashMap<TunnelId, Arc<Tunnel>>> {
+        self.tunnels.load_full()
+    }
+
     fn tunnel_or_new(&self, id: TunnelId) -> Arc<Tunnel> {
         let _guard = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let tunnels = self.tunnels.load();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Phase, Ready};
 use crate::{
     error::{Error, ErrorKind},
     id::TunnelId,
@@ -50,17 +50,20 @@ impl Tunnel {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
+        self.ready().await?.send(request).await
+    }
+
+    /// Waits for room on the connection with the fewest requests in flight.
+    pub(crate) async fn ready(&self) -> Result<Ready, Error> {
         let mut tried: Vec<Connection> = Vec::new();
-        let mut last = Error::from(ErrorKind::Offline);
         while let Some(connection) = self.least_loaded(&tried) {
             match connection.ready().await {
-                Ok(ready) => return ready.send(request).await,
+                Ok(ready) => return Ok(ready),
                 Err(error) if error.is_busy() => return Err(error),
-                Err(_) => last = ErrorKind::Offline.into(),
+                Err(_) => tried.push(connection),
             }
-            tried.push(connection);
         }
-        Err(last)
+        Err(ErrorKind::Offline.into())
     }
 
     /// The tunnel's id.

@@ -1,0 +1,204 @@
+//! One HTTP/2 connection to another node, as its client.
+
+use std::{error::Error as StdError, future::poll_fn, sync::Arc};
+
+use bytes::Bytes;
+use h2::{
+    Reason, SendStream,
+    client::{ResponseFuture, SendRequest},
+};
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::Body;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+use tracing::debug;
+
+use super::wire;
+use crate::{
+    edge::driver::Driver,
+    error::{Error, ErrorKind},
+    limits,
+    net::{
+        body::{AbortOnDrop, Incoming},
+        cork::cork,
+        settings, upload,
+    },
+    state::flood::Role,
+};
+
+/// An open connection; it closes when this is dropped.
+pub(super) struct Link {
+    requests: SendRequest<Bytes>,
+    in_flight: watch::Sender<usize>,
+    driver: Driver,
+}
+
+/// A request that got no response.
+pub(super) struct Failed<B> {
+    pub(super) error: Error,
+    /// Its body, if nothing of it has been read.
+    pub(super) body: Option<B>,
+    /// Whether certainly no connector has seen anything of it.
+    pub(super) is_unsent: bool,
+}
+
+/// One request's place in the count.
+///
+/// It also keeps the connection open, when nobody else does any more.
+struct Place(Arc<Link>);
+
+impl Place {
+    fn take(link: &Arc<Link>) -> Self {
+        link.in_flight.send_modify(|count| *count += 1);
+        Self(Arc::clone(link))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Link {
+    pub(super) async fn open<T>(io: T) -> Result<Self, Error>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (io, cork) = cork(io, Role::Edge);
+        let (requests, connection) = settings::edge().handshake(io).await?;
+        let in_flight = watch::Sender::new(0);
+        let driver = Driver::spawn(connection, cork, in_flight.subscribe());
+        Ok(Self { requests, in_flight, driver })
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.driver.is_over()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        *self.in_flight.borrow()
+    }
+
+    /// Whether one more request would have to wait for another's end.
+    pub(super) fn is_full(&self) -> bool {
+        let allowed = self.requests.current_max_send_streams();
+        self.in_flight() >= allowed.min(limits::CONCURRENT_STREAMS as usize)
+    }
+
+    /// Whether a request can be sent just now; if not, the connection is done for.
+    pub(super) async fn is_ready(&self) -> bool {
+        self.requests.clone().ready().await.is_ok()
+    }
+
+    /// Sends a request and waits for the head of the response. The body is not read before the
+    /// other node has asked for it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future resets the stream.
+    pub(super) async fn send<B>(
+        self: &Arc<Self>,
+        mut head: Request<()>,
+        body: B,
+    ) -> Result<Response<Incoming>, Failed<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let place = Place::take(self);
+        let has_body = !body.is_end_stream();
+        if has_body
+            && !head.headers().contains_key(header::CONTENT_LENGTH)
+            && let Some(length) = body.size_hint().exact()
+        {
+            // As on the way to a connector, which can frame a body best if it knows the length.
+            head.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
+        let mut requests = match self.requests.clone().ready().await {
+            Ok(requests) => requests,
+            Err(error) => return Err(Failed::before(error, body)),
+        };
+        let (mut answer, stream) = match requests.send_request(head, !has_body) {
+            Ok(sent) => sent,
+            Err(error) => return Err(Failed::before(error, body)),
+        };
+        let (mut unread, mut stream) = (Some(body), Some(stream));
+        let mut upload = None;
+        if has_body && is_wanted(&mut answer).await {
+            upload = unread.take().zip(stream.take()).map(|(body, stream)| start(body, stream));
+        }
+        let (parts, incoming) = match answer.await {
+            Ok(response) => response.into_parts(),
+            Err(error) => {
+                let is_unsent = unread.is_some() && is_untouched(&error);
+                return Err(Failed { error: lost(error), body: unread, is_unsent });
+            }
+        };
+        match wire::open_response(parts) {
+            Ok(response) => {
+                // The response may overtake the wish for the body.
+                if has_body && let (Some(body), Some(stream)) = (unread, stream) {
+                    upload = Some(start(body, stream));
+                }
+                let length = content_length(response.headers());
+                let body = Incoming::new(incoming, length, upload, Some(Box::new(place)));
+                Ok(response.map(|()| body))
+            }
+            Err(refusal) => {
+                let is_unsent = unread.is_some() && refusal.is_unsent();
+                Err(Failed { error: refusal.into_error(), body: unread, is_unsent })
+            }
+        }
+    }
+}
+
+impl<B> Failed<B> {
+    /// The request never left.
+    pub(super) fn before(error: impl Into<Error>, body: B) -> Self {
+        Self { error: error.into(), body: Some(body), is_unsent: true }
+    }
+}
+
+/// Sends a body in a task of its own, which ends with the exchange.
+fn start<B>(body: B, mut stream: SendStream<Bytes>) -> AbortOnDrop
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let task = tokio::spawn(async move {
+        if let Err(error) = upload::send(body, &mut stream).await {
+            debug!(%error, "a request body did not reach the other node");
+        }
+    });
+    AbortOnDrop(task.abort_handle())
+}
+
+/// Waits until the other node asks for the body (`100 Continue`), or answers without.
+async fn is_wanted(answer: &mut ResponseFuture) -> bool {
+    loop {
+        match poll_fn(|cx| answer.poll_informational(cx)).await {
+            Some(Ok(interim)) if interim.status() == StatusCode::CONTINUE => return true,
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return false,
+        }
+    }
+}
+
+/// Whether HTTP/2 itself says that the request was not looked at (RFC 9113 section 8.7).
+fn is_untouched(error: &h2::Error) -> bool {
+    error.is_remote()
+        && (error.is_go_away()
+            || (error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM)))
+}
+
+fn lost(error: h2::Error) -> Error {
+    let what = "the connection to the other edge node broke";
+    Error::from(ErrorKind::Network(what.into())).with_source(error)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

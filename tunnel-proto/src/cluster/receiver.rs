@@ -1,0 +1,342 @@
+//! Answering other nodes' requests from this node's own tunnels.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use h2::{
+    RecvStream,
+    server::{self, SendResponse},
+};
+use http::{Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::{Semaphore, oneshot, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
+use tracing::debug;
+
+use super::{
+    node::NodeName,
+    wire::{self, Refusal},
+};
+use crate::{
+    edge::Router,
+    error::{Error, ErrorKind},
+    limits,
+    net::{
+        body::Incoming,
+        cork::{Cork, Corked, cork},
+        liveness, settings, upload,
+    },
+    state::flood::Role,
+};
+
+/// Answers other nodes from the connections that serve at this one, and from nowhere else: a
+/// request never hops twice.
+#[derive(Clone)]
+pub struct Receiver {
+    router: Arc<Router>,
+    tls: TlsAcceptor,
+    admits: Arc<dyn Fn(&NodeName) -> bool + Send + Sync>,
+}
+
+impl Receiver {
+    /// Takes requests for the tunnels of `router` from nodes that `admits` says yes to.
+    ///
+    /// `config` must ask for client certificates and verify them against the authority of the nodes.
+    /// Whoever shows none is turned away here, too, as is a certificate none of whose DNS names is
+    /// admitted. The ALPN names of `config` are replaced by the nodes' own.
+    ///
+    /// # Security
+    ///
+    /// An admitted node is believed about everything: who the visitor is, and that he may pass. If the
+    /// authority also signs other certificates, `admits` must tell nodes apart by their names.
+    pub fn new(
+        router: Arc<Router>,
+        config: &ServerConfig,
+        admits: impl Fn(&NodeName) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let mut config = config.clone();
+        config.alpn_protocols = vec![wire::ALPN.to_vec()];
+        Self { router, tls: Arc::new(config).into(), admits: Arc::new(admits) }
+    }
+
+    /// Accepts connections until `shutdown` resolves, then lets requests in flight finish.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes every connection.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
+        let handshakes = Arc::new(Semaphore::new(limits::NODE_HANDSHAKES));
+        let (stop, stopped) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let permit = tokio::select! {
+                permit = Arc::clone(&handshakes).acquire_owned() => permit,
+                () = &mut shutdown => break,
+            };
+            let tcp = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, _)) => tcp,
+                    Err(error) => {
+                        // Out of file descriptors, for instance: others may be closed soon.
+                        debug!(%error, "can't accept a node's connection");
+                        sleep(limits::REFUSAL_LINGER).await;
+                        continue;
+                    }
+                },
+                Some(_) = connections.join_next() => continue,
+                () = &mut shutdown => break,
+            };
+            let (receiver, mut stopped) = (self.clone(), stopped.clone());
+            connections.spawn(async move {
+                let _ = tcp.set_nodelay(true);
+                let greeted = timeout(limits::NODE_DIAL_TIMEOUT, receiver.tls.accept(tcp)).await;
+                drop(permit);
+                let served = match greeted {
+                    Ok(Ok(tls)) => {
+                        let stopped = async move { drop(stopped.wait_for(|stop| *stop).await) };
+                        receiver.serve(tls, stopped).await
+                    }
+                    Ok(Err(error)) => Err(Error::broken(error)),
+                    Err(_) => Err(ErrorKind::Network("no TLS within three seconds".into()).into()),
+                };
+                if let Err(error) = served {
+                    debug!(error = chain(&error), "a node's connection ended");
+                }
+            });
+        }
+        drop(listener);
+        stop.send_replace(true);
+        while connections.join_next().await.is_some() {}
+    }
+
+    /// Serves one connection that has finished TLS, until the other node closes it, or until `shutdown`
+    /// resolves and the requests in flight are answered.
+    ///
+    /// For listeners that tell nodes apart from others by ALPN; the name to offer is [`Receiver::ALPN`].
+    ///
+    /// # Errors
+    ///
+    /// A peer that shows no certificate of an admitted node, or speaks another protocol, is a
+    /// [peer's fault](Error::is_peer_fault); else what ended the connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection.
+    pub async fn serve<T>(
+        &self,
+        tls: TlsStream<T>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), Error>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let node = self.admit(&tls)?;
+        debug!(%node, "an edge node connected");
+        let (io, mut cork) = cork(tls, Role::Connector);
+        let mut connection =
+            timeout(limits::NODE_DIAL_TIMEOUT, settings::connector().handshake(io))
+                .await
+                .map_err(|_| {
+                    Error::from(ErrorKind::Network("a node is silent after TLS".into()))
+                })??;
+        let mut alive = pin!(liveness::watch(connection.ping_pong()));
+        let mut shutdown = pin!(shutdown);
+        let mut is_leaving = false;
+        // Dropped with the connection: work for a node that is gone ends.
+        let mut requests = JoinSet::new();
+        loop {
+            let busy = requests.len() > 1;
+            tokio::select! {
+                accepted = poll_fn(|cx| poll_accept(&mut connection, &mut cork, busy, cx)) => match accepted {
+                    Some(Ok((request, respond))) => {
+                        requests.spawn(answer(Arc::clone(&self.router), request, respond));
+                    }
+                    Some(Err(error)) => return Err(error),
+                    None => return Ok(()),
+                },
+                Some(_) = requests.join_next() => {}
+                () = &mut shutdown, if !is_leaving => {
+                    is_leaving = true;
+                    connection.graceful_shutdown();
+                }
+                error = &mut alive => return Err(error),
+            }
+        }
+    }
+
+    /// The protocol's name in ALPN.
+    pub const ALPN: &'static [u8] = wire::ALPN;
+
+    /// The name of the node at the other end.
+    fn admit<T>(&self, tls: &TlsStream<T>) -> Result<NodeName, Error> {
+        let session = tls.get_ref().1;
+        if session.alpn_protocol() != Some(wire::ALPN) {
+            return Err(peer("a client that is not an edge node").into());
+        }
+        let Some(certificate) = session.peer_certificates().and_then(<[_]>::first) else {
+            return Err(peer("a node without a certificate").into());
+        };
+        let certificate = webpki::EndEntityCert::try_from(certificate)
+            .map_err(|error| Error::from(peer("an unreadable certificate")).with_source(error))?;
+        certificate
+            .valid_dns_names()
+            .filter_map(|name| name.parse().ok())
+            .find(|name| (self.admits)(name))
+            .ok_or_else(|| peer("a certificate of no node that is admitted").into())
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").finish_non_exhaustive()
+    }
+}
+
+/// A request and the way to answer it.
+type Stream = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// The next request. While there is none, what waits to be written leaves.
+fn poll_accept<T>(
+    connection: &mut server::Connection<Corked<T>, Bytes>,
+    cork: &mut Cork<T>,
+    busy: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Stream, Error>>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    match connection.poll_accept(cx) {
+        Poll::Ready(stream) => Poll::Ready(stream.map(|stream| stream.map_err(Error::from))),
+        Poll::Pending => match cork.poll_uncork(busy, cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(Error::broken(error)))),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        },
+    }
+}
+
+/// Answers one request from a tunnel of this node.
+async fn answer(
+    router: Arc<Router>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let (parts, body) = request.into_parts();
+    let length = parts.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let (wish, mut wished) = oneshot::channel();
+    let body = Awaited { body: Incoming::new(body, length, None, None), wish: Some(wish) };
+    let mut sending = pin!(send(&router, Request::from_parts(parts, ()), body));
+    let mut is_wished = false;
+    let response = loop {
+        tokio::select! {
+            biased;
+            wish = &mut wished, if !is_wished => {
+                is_wished = true;
+                if wish.is_ok() && respond.send_informational(go_on()).is_err() {
+                    return;
+                }
+            }
+            response = &mut sending => break response,
+            // The visitor left: dropping the call cancels it at the origin.
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        }
+    };
+    let sent = match response {
+        Ok(response) => send_response(response, &mut respond).await,
+        Err(refusal) => {
+            respond.send_response(wire::refusal(refusal), true).map(drop).map_err(Error::from)
+        }
+    };
+    if let Err(error) = sent {
+        debug!(%error, "a response did not reach the other node");
+    }
+}
+
+async fn send(
+    router: &Router,
+    head: Request<()>,
+    body: Awaited,
+) -> Result<Response<Incoming>, Refusal> {
+    let (tunnel, head) = wire::open_request(head)?;
+    let tunnel = router.tunnel(tunnel).ok_or(Refusal::Offline)?;
+    tunnel.send(head.map(|()| body)).await.map_err(|error| {
+        debug!(tunnel = %tunnel.id(), error = chain(&error), "no answer for another node");
+        Refusal::of(&error)
+    })
+}
+
+async fn send_response(
+    response: Response<Incoming>,
+    respond: &mut SendResponse<Bytes>,
+) -> Result<(), Error> {
+    let (parts, body) = response.into_parts();
+    let is_empty = body.is_end_stream();
+    let mut stream = respond.send_response(wire::response(parts), is_empty)?;
+    if is_empty { Ok(()) } else { upload::send(body, &mut stream).await }
+}
+
+/// `100 Continue`: send the body.
+fn go_on() -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = StatusCode::CONTINUE;
+    head
+}
+
+/// A request body that tells when it is first read. That is once a connection has been found for the
+/// request; before, the first node can still take the request elsewhere.
+struct Awaited {
+    body: Incoming,
+    wish: Option<oneshot::Sender<()>>,
+}
+
+impl Body for Awaited {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(wish) = self.wish.take() {
+            let _ = wish.send(());
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn peer(what: &str) -> ErrorKind {
+    ErrorKind::Peer(what.into())
+}
+
+/// An error and its sources, for a log line.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line = format!("{line}: {error}");
+        source = error.source();
+    }
+    line
+}
