@@ -10,7 +10,7 @@ use crate::{
 /// An origin's packed headers.
 pub fn header_list(data: &[u8]) {
     let Ok(headers) = header_list::parse(data) else { return };
-    let again = header_list::parse(header_list::serialize(&headers).as_bytes());
+    let again = header_list::parse(&header_list::serialize(&headers));
     assert_eq!(again.expect("what was packed here reads"), headers);
 }
 

@@ -48,16 +48,25 @@ pub(crate) fn dashed(name: &HeaderName) -> Cow<'_, str> {
 /// Removes what belongs to one connection: the names that `Connection` lists, then the known
 /// ones. `TE` survives only as `trailers`.
 pub(crate) fn strip(headers: &mut HeaderMap) {
+    // Looking at each name costs less than looking up each that could be there, and mostly there is
+    // none or `Connection: keep-alive` alone.
+    let here: Vec<HeaderName> =
+        headers.keys().filter(|name| HOP_BY_HOP.contains(name)).cloned().collect();
     let listed: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         // A peer must not take these away by naming them.
         .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::TE))
         .collect();
-    for name in listed.iter().chain(&HOP_BY_HOP) {
+    for name in listed.iter().chain(&here) {
         headers.remove(name);
+    }
+    if !headers.contains_key(header::TE) {
+        return;
     }
     let wants_trailers = headers.get_all(header::TE).iter().any(|te| {
         te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"trailers")

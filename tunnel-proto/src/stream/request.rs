@@ -1,5 +1,6 @@
 //! A visitor's request head on its way down a tunnel.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, request, uri};
 
 use super::{hop, kind};
@@ -46,9 +47,13 @@ pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error>
     hop::strip(&mut parts.headers);
     parts.headers.remove(header::HOST);
     let mut headers = without_owned(parts.headers, &edge);
-    for name in edge.0.keys().filter(|name| !hop::is_internal(name)) {
-        for value in edge.0.get_all(name) {
-            headers.append(name, value.clone());
+    headers.reserve(edge.0.len());
+    let mut last = None;
+    for (name, value) in edge.0 {
+        // A name stands only before the first of its values.
+        last = name.or(last);
+        if let Some(name) = last.as_ref().filter(|name| !hop::is_internal(name)) {
+            headers.append(name, value);
         }
     }
     check_length(&headers)?;
@@ -87,14 +92,16 @@ fn authority(parts: &request::Parts) -> Result<uri::Authority, Error> {
     if authority.contains('@') {
         return Err(caller("user information in the host"));
     }
-    let lower = authority.to_ascii_lowercase();
-    let (host, port) = match lower.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (lower.as_str(), None),
+    let mut normal = authority.to_ascii_lowercase();
+    let end = match normal.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host.len(),
+        _ => normal.len(),
     };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let normal = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    normal.parse().map_err(|error| caller("an unusable host").with_source(error))
+    if normal[..end].ends_with('.') {
+        normal.remove(end - 1);
+    }
+    uri::Authority::from_maybe_shared(Bytes::from(normal))
+        .map_err(|error| caller("an unusable host").with_source(error))
 }
 
 fn without_owned(headers: HeaderMap, edge: &EdgeHeaders) -> HeaderMap {
