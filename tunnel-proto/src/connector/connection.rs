@@ -92,7 +92,8 @@ where
                     StreamKind::Http => {
                         let service = service.clone();
                         let answer = answer(request, respond, service, on_event.clone());
-                        requests.spawn(after(registered.subscribe(), answer));
+                        // Boxed: tokio moves a task's future and its end several times.
+                        requests.spawn(Box::pin(after(registered.subscribe(), answer)));
                     }
                     kind => refuse(kind, respond),
                 },
