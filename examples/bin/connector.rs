@@ -77,7 +77,7 @@ fn main() -> ExitCode {
 fn try_main(arguments: &Arguments) -> anyhow::Result<()> {
     let Command::Tunnel(tunnel) = &arguments.command;
     let TunnelCommand::Run = tunnel.command;
-    init_logs(&tunnel.loglevel);
+    let _logs = init_logs(&tunnel.loglevel);
     let reporter = Reporter::new(tunnel.output);
     runtime::build(tunnel.threads)?.block_on(async {
         let told = reporter.clone();

@@ -129,7 +129,7 @@ fn main() -> ExitCode {
 fn try_main(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Run(arguments) => {
-            init_logs(&arguments.loglevel);
+            let _logs = init_logs(&arguments.loglevel);
             runtime::build(arguments.threads)?.block_on(run(arguments))?;
         }
         Command::Check(file) => check(&Config::read(&file.config)?)?,

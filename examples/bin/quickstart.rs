@@ -88,7 +88,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    init_logs(&arguments.loglevel);
+    let _logs = init_logs(&arguments.loglevel);
     let result = runtime::build(None).and_then(|runtime| runtime.block_on(run(&arguments)));
     match result {
         Ok(()) => ExitCode::SUCCESS,

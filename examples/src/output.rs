@@ -1,5 +1,7 @@
 //! What the programs tell: events on standard output, logs on standard error.
 
+mod log;
+
 use std::{
     fmt,
     io::{IsTerminal as _, Write as _},
@@ -10,6 +12,8 @@ use std::{
 use clap::ValueEnum;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+
+pub use self::log::LogGuard;
 
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -264,18 +268,21 @@ impl Event {
 /// What `--loglevel` takes.
 pub const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
-/// Sends logs to standard error. `RUST_LOG` wins over `level`.
-pub fn init_logs(level: &str) {
+/// Sends logs to standard error. `RUST_LOG` wins over `level`. Keep the guard until the program ends.
+#[must_use = "lines are lost when it is dropped early"]
+pub fn init_logs(level: &str) -> LogGuard {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // Colours are for eyes (https://no-color.org): in a file they would stand between the words.
     let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let may_colour = std::io::stderr().is_terminal() && !is_refused;
+    let (lines, guard) = log::start(std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || lines.clone())
         .with_ansi(may_colour)
         .with_target(false)
         .init();
+    guard
 }
 
 /// An error and its sources in one line.

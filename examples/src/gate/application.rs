@@ -13,7 +13,7 @@ use tracing::{Level, debug, enabled, info};
 use super::{
     Gate, client_ip, cookies,
     head::Head,
-    masked,
+    hex, masked,
     reply::{self, Reply},
     session::Session,
     sign_in::Wish,
@@ -235,6 +235,5 @@ fn refuse(head: &Head, class: DenyClass, session: Option<&Session>) -> Reply {
 
 /// SHA-256 in hexadecimal: names a cookie's value without telling it.
 pub(super) fn digest_of(value: &str) -> String {
-    let digest = digest(&SHA256, value.as_bytes());
-    digest.as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    hex(digest(&SHA256, value.as_bytes()).as_ref())
 }

@@ -22,6 +22,9 @@ const RAY: HeaderName = HeaderName::from_static("cf-ray");
 const ASSERTION: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
 const EMAIL: HeaderName = HeaderName::from_static("cf-access-authenticated-user-email");
 
+/// How many headers the edge states at most.
+const STATED: usize = 7;
+
 impl Gate {
     /// Asks the origin, and says whose fault it is if there is no answer.
     pub(super) async fn forward(
@@ -73,21 +76,22 @@ fn failed(head: &Head, status: u16, problem: Problem, error: &str) -> Reply {
 
 /// What the edge states of a visitor, in place of what visitors state in these names.
 fn edge_headers(head: &Head, session: Option<&Session>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let mut state = |name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
+    let mut headers = HeaderMap::with_capacity(STATED);
+    let mut state = |name: HeaderName, value: Option<HeaderValue>| {
+        if let Some(value) = value {
             headers.insert(name, value);
         }
     };
-    let ip = client_ip(head.peer.address).to_string();
-    state(CONNECTING_IP, &ip);
-    state(FORWARDED_FOR, &ip);
-    state(FORWARDED_PROTO, "https");
-    state(FORWARDED_HOST, &head.host);
-    state(RAY, &head.id);
+    let text = |text: &str| HeaderValue::from_str(text).ok();
+    let ip = text(&client_ip(head.peer.address).to_string());
+    state(CONNECTING_IP, ip.clone());
+    state(FORWARDED_FOR, ip);
+    state(FORWARDED_PROTO, Some(HeaderValue::from_static("https")));
+    state(FORWARDED_HOST, text(&head.host));
+    state(RAY, text(&head.id));
     if let Some(session) = session {
-        state(ASSERTION, &session.token);
-        state(EMAIL, session.claims.email());
+        state(ASSERTION, text(&session.token));
+        state(EMAIL, text(session.claims.email()));
     }
     headers
 }

@@ -13,7 +13,7 @@ pub mod reply;
 mod session;
 mod sign_in;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use access_policy::{Engine, Policies};
 use http::Request;
@@ -27,6 +27,7 @@ use otp_auth::{
     session::{AppVerifier, Issuer, OrgVerifier, Revocations, StateSigner},
     store::MemoryStore,
     throttle::{Budget, Rule},
+    token::Audience,
 };
 use tracing::info;
 use tunnel_proto::edge::Router;
@@ -71,6 +72,8 @@ pub struct Gate {
     org_verifier: OrgVerifier,
     app_verifier: AppVerifier,
     revocations: Arc<Revocations>,
+    /// The AUD of each application, by its id.
+    audiences: HashMap<String, Audience>,
     states: StateSigner,
     handovers: Handovers,
     random: Arc<dyn Random>,
@@ -100,6 +103,9 @@ impl Gate {
         let revocations = Arc::new(Revocations::new());
         let find_key = Arc::new(settings.keys);
         let org_audience = issuer.org_audience().clone();
+        let audience = |id: &str| Audience::for_application(issuer.issuer(), id);
+        let applications = settings.policies.applications.iter();
+        let audiences = applications.map(|it| (it.id.clone(), audience(&it.id))).collect();
         Ok(Arc::new(Self {
             engine: Engine::compile(settings.policies)?,
             router: settings.router,
@@ -109,6 +115,7 @@ impl Gate {
             app_verifier: AppVerifier::new(find_key, origin).revocations(Arc::clone(&revocations)),
             issuer,
             revocations,
+            audiences,
             states: StateSigner::new(settings.state_key)?,
             handovers: Handovers::default(),
             random: shared,
@@ -167,7 +174,7 @@ impl Gate {
     fn draw_hex<const N: usize>(&self) -> Result<String, otp_auth::error::Error> {
         let mut bytes = [0; N];
         self.random.fill(&mut bytes)?;
-        Ok(bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))
+        Ok(hex(&bytes))
     }
 }
 
@@ -206,6 +213,14 @@ fn masked(reason: &str, email: Option<&str>) -> String {
         Some(email) => reason.replace(email, &mask(email)),
         None => reason.to_owned(),
     }
+}
+
+/// Lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves.map(|half| DIGITS[usize::from(half)]).collect()
 }
 
 /// The visitor's network address, IPv4 wherever it is that.

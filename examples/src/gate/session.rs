@@ -54,7 +54,8 @@ impl Gate {
 
     /// The AUD of an application: the same on every node and after every restart.
     pub(super) fn audience(&self, application: &Application) -> Audience {
-        Audience::for_application(self.issuer.issuer(), &application.id)
+        let known = self.audiences.get(&application.id).cloned();
+        known.unwrap_or_else(|| Audience::for_application(self.issuer.issuer(), &application.id))
     }
 }
 
