@@ -27,6 +27,8 @@ pub(crate) enum ErrorKind {
     Busy,
     /// No connector of the tunnel is connected.
     Offline,
+    /// The connector is there, but what it was asked to reach is not.
+    Unreachable(String),
     /// The other side gave up on this stream.
     Cancelled,
 }
@@ -35,7 +37,10 @@ impl Error {
     /// Whether the same call may succeed later without a change by anybody.
     pub fn is_retryable(&self) -> bool {
         match &self.kind {
-            ErrorKind::Network(_) | ErrorKind::Busy | ErrorKind::Offline => true,
+            ErrorKind::Network(_)
+            | ErrorKind::Busy
+            | ErrorKind::Offline
+            | ErrorKind::Unreachable(_) => true,
             ErrorKind::Refused { retry_after, .. } => retry_after.is_some(),
             ErrorKind::Caller(_) | ErrorKind::Peer(_) | ErrorKind::Cancelled => false,
         }
@@ -77,6 +82,11 @@ impl Error {
         self.kind == ErrorKind::Busy
     }
 
+    /// Whether the connector can't reach the address of a TCP flow, or must not.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self.kind, ErrorKind::Unreachable(_))
+    }
+
     /// The connection under a tunnel broke.
     pub(crate) fn broken(error: std::io::Error) -> Self {
         // What watches over the bytes of a connection says more than that it broke.
@@ -97,7 +107,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            ErrorKind::Caller(what) | ErrorKind::Network(what) => f.write_str(what),
+            ErrorKind::Caller(what) | ErrorKind::Network(what) | ErrorKind::Unreachable(what) => {
+                f.write_str(what)
+            }
             ErrorKind::Peer(what) => write!(f, "the peer broke the tunnel protocol: {what}"),
             ErrorKind::Refused { cause, .. } => {
                 write!(f, "the edge refused the registration: {}", cause.escape_debug())
@@ -141,6 +153,17 @@ impl From<capnp::Error> for Error {
         Self::from(ErrorKind::Peer("an unreadable message on the control stream".into()))
             .with_source(error)
     }
+}
+
+/// An error and its sources in one line, for a log.
+pub(crate) fn one_line(error: &(dyn StdError + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line = format!("{line}: {error}");
+        source = error.source();
+    }
+    line
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@
 //! | [`edge`] | [`Acceptor`](edge::Acceptor) registers connectors, [`Router`](edge::Router) knows which tunnel owns a host name, [`Tunnel`](edge::Tunnel) sends requests |
 //! | `cluster` | several edge nodes that answer for one another's tunnels (feature `cluster`) |
 //! | [`connector`] | [`Connector`](connector::Connector) keeps connections up and answers with a service |
+//! | [`TunnelIo`], [`relay`] | the bytes of a WebSocket or TCP flow, and how to join them to a socket |
 //! | [`origin`] | [`HttpOrigin`](origin::HttpOrigin), a web server on the connector's side |
 //! | [`Credentials`] | token and credentials file, in cloudflared's shapes |
 //!
@@ -54,8 +55,7 @@
 //!
 //! # What is not here yet
 //!
-//! HTTP/2 is the one transport; QUIC is not spoken. WebSocket and TCP streams are refused with 502,
-//! and no configuration is pushed.
+//! HTTP/2 is the one transport; QUIC is not spoken, and with it no UDP.
 //!
 //! # Stability
 //!
@@ -87,6 +87,7 @@ pub use self::{
     credentials::Credentials,
     error::Error,
     id::{ConnectionId, ConnectorId, TunnelId},
+    net::{io::TunnelIo, relay::relay},
     secret::TunnelSecret,
 };
 

@@ -190,3 +190,30 @@ pub(crate) const ANNOUNCE_WAIT: Duration = Duration::from_secs(5);
 #[cfg(feature = "cluster")]
 pub(crate) const ANNOUNCE_RETRY: (Duration, Duration) =
     (Duration::from_millis(250), Duration::from_secs(5));
+
+/// How long one direction of a WebSocket or TCP flow may be quiet after the other has ended.
+pub(crate) const HALF_CLOSED_QUIET: Duration = Duration::from_secs(10);
+
+/// Interim responses (1xx) of one request that are passed on. RFC 9110 sets no bound; more are
+/// dropped.
+pub(crate) const INTERIM_RESPONSES: usize = 16;
+
+/// A pushed configuration with its version, in JSON. A longer one is refused.
+pub(crate) const CONFIGURATION_BYTES: usize = 1024 * 1024;
+
+/// How long a connector may take to apply a pushed configuration and to say so.
+pub(crate) const CONFIGURATION_WAIT: Duration = Duration::from_secs(30);
+
+/// TCP connection to an address in the private network (cloudflared's `warp-routing.connectTimeout`).
+pub(crate) const FLOW_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// TCP flows that a connector carries at once, unless set. cloudflared has no bound; each flow
+/// holds a socket, and 1,024 is the usual limit of a process's open files.
+pub(crate) const ACTIVE_FLOWS: usize = 1_000;
+
+/// A connector's local configuration that the edge keeps for its operator. A longer one is let go:
+/// with thousands of connectors, whole megabytes would add up.
+pub(crate) const LOCAL_CONFIGURATION_BYTES: usize = 64 * 1024;
+
+/// Events that wait for a slow listener. Then it misses the oldest, and is told how many.
+pub(crate) const EVENTS: usize = 1_024;

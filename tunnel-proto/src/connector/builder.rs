@@ -4,11 +4,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::{dial::Dial, event::Event, service::HttpService, supervisor};
+use super::{
+    configuration::Configurable, dial::Dial, event::Event, service::HttpService, supervisor,
+};
 use crate::{
     credentials::Credentials,
     error::{Error, ErrorKind},
     id::ConnectorId,
+    origin::PrivateNetwork,
 };
 
 /// A connector, ready to [`run`](Connector::run).
@@ -31,6 +34,8 @@ pub(super) struct Settings<D> {
     pub(super) grace_period: Duration,
     pub(super) version: String,
     pub(super) local_configuration: Option<Vec<u8>>,
+    pub(super) configurable: Option<Arc<Configurable>>,
+    pub(super) network: PrivateNetwork,
     pub(super) on_event: Box<dyn Fn(Event) + Send + Sync>,
 }
 
@@ -73,6 +78,25 @@ impl<D: Dial> Builder<D> {
         self
     }
 
+    /// Takes configurations that the edge pushes: JSON in the shape of cloudflared's. `apply` puts one
+    /// into force, or says why not; then the former stays. It is called for versions above the
+    /// one in force only, and must not block. Without this, the edge is told that none is taken.
+    #[must_use]
+    pub fn remote_configuration(
+        mut self,
+        apply: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.configurable = Some(Arc::new(Configurable::new(apply)));
+        self
+    }
+
+    /// Lets the edge open TCP flows to these addresses. None are allowed unless set.
+    #[must_use]
+    pub fn private_network(mut self, network: PrivateNetwork) -> Self {
+        self.settings.network = network;
+        self
+    }
+
     /// Hears what happens. Called from the connector's tasks, so it must not block.
     #[must_use]
     pub fn on_event(mut self, hear: impl Fn(Event) + Send + Sync + 'static) -> Self {
@@ -111,6 +135,8 @@ impl<D: Dial> Connector<D, ()> {
                 grace_period: Duration::from_secs(30),
                 version: concat!("sekimori-", env!("CARGO_PKG_VERSION")).into(),
                 local_configuration: None,
+                configurable: None,
+                network: PrivateNetwork::new(),
                 on_event: Box::new(|_| {}),
             },
             id: None,

@@ -1,19 +1,13 @@
 //! One connection to an edge, from HTTP/2 handshake to good-bye.
 
 use std::{
-    error::Error as StdError,
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use h2::{
-    Reason, RecvStream,
-    server::{self, SendResponse},
-};
-use http::{HeaderMap, Request, Response, header};
-use http_body::Body;
+use h2::{Reason, server};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, watch},
@@ -23,22 +17,24 @@ use tokio::{
 use tracing::debug;
 
 use super::{
+    answer::{self, Stream},
+    configuration::Configurable,
     control::{self, ControlEvent, Greeting},
     event::Event,
-    service::{BoxError, HttpService},
+    flow,
+    service::HttpService,
 };
 use crate::{
     error::{Error, ErrorKind},
     limits,
     net::{
-        body::Incoming,
         cork::{Cork, Corked, cork},
-        liveness, settings, upload,
+        liveness, settings,
     },
-    origin::{OriginError, OriginFailure},
+    origin::{OriginFailure, PrivateNetwork},
     rpc::{client::ClientEvent, registration::Registered},
     state::flood::Role,
-    stream::{kind::StreamKind, request, response},
+    stream::{kind::StreamKind, response},
 };
 
 /// Tells the supervisor that the edge said yes.
@@ -47,14 +43,46 @@ pub(super) type OnRegistered<'a> = &'a (dyn Fn(Registered) + Send + Sync);
 /// Tells the operator.
 pub(super) type OnEvent = Arc<dyn Fn(Event) + Send + Sync>;
 
+/// What answers the streams of a connection.
+#[derive(Clone)]
+pub(super) struct Handlers<S> {
+    pub(super) service: S,
+    pub(super) configurable: Option<Arc<Configurable>>,
+    pub(super) network: PrivateNetwork,
+    pub(super) on_event: OnEvent,
+}
+
+impl<S: HttpService> Handlers<S> {
+    fn answer(&self, kind: StreamKind, stream: Stream) -> impl Future<Output = ()> + Send + use<S> {
+        let handlers = self.clone();
+        async move {
+            let Self { service, configurable, network, on_event } = handlers;
+            match (kind, configurable) {
+                (StreamKind::Http, _) => answer::http(stream, service, on_event).await,
+                (StreamKind::WebSocket, _) => answer::websocket(stream, service, on_event).await,
+                (StreamKind::Tcp, _) => flow::carry(stream, network, on_event).await,
+                (StreamKind::Configuration, Some(here)) => here.answer(stream).await,
+                (StreamKind::Configuration, None) | (StreamKind::Control, _) => refuse(stream),
+            }
+        }
+    }
+}
+
+/// Turns down what is not served here, as cloudflared turns it down.
+fn refuse((_, mut respond): Stream) {
+    let head = response::failure(OriginFailure::Unknown);
+    if respond.send_response(head, true).is_err() {
+        respond.send_reset(Reason::REFUSED_STREAM);
+    }
+}
+
 /// Serves one connection until shutdown is complete (`Ok`) or something ends it (`Err`).
 pub(super) async fn serve<T, S>(
     io: T,
     greeting: Greeting,
-    service: S,
+    handlers: Handlers<S>,
     shutdown: watch::Receiver<bool>,
     on_registered: OnRegistered<'_>,
-    on_event: OnEvent,
 ) -> Result<(), Error>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -89,13 +117,11 @@ where
                         let shutdown = shutdown.clone();
                         tokio::spawn(control::run(greeting, receive, respond, shutdown, events.clone()));
                     }
-                    StreamKind::Http => {
-                        let service = service.clone();
-                        let answer = answer(request, respond, service, on_event.clone());
+                    kind => {
+                        let answer = handlers.answer(kind, (request, respond));
                         // Boxed: tokio moves a task's future and its end several times.
                         requests.spawn(Box::pin(after(registered.subscribe(), answer)));
                     }
-                    kind => refuse(kind, respond),
                 },
                 Some(Err(error)) => return Err(error),
                 None if state >= State::Leaving => return Ok(()),
@@ -144,9 +170,6 @@ where
     }
 }
 
-/// A request and the way to answer it.
-type Stream = (Request<RecvStream>, SendResponse<Bytes>);
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     /// The edge has not said yes: nothing is served.
@@ -162,72 +185,4 @@ async fn after(mut registered: watch::Receiver<bool>, answer: impl Future<Output
     if registered.wait_for(|registered| *registered).await.is_ok() {
         answer.await;
     }
-}
-
-/// Answers one request through the service.
-async fn answer<S: HttpService>(
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    service: S,
-    on_event: OnEvent,
-) {
-    let (mut parts, body) = request.into_parts();
-    request::from_tunnel(&mut parts);
-    let length = content_length(&parts.headers);
-    let request = Request::from_parts(parts, Incoming::new(body, length, None, None));
-    let response = tokio::select! {
-        response = service.answer(request) => response,
-        // The visitor left: dropping the call cancels it at the origin.
-        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
-    };
-    let sent = match response {
-        Ok(response) => send_response(response, &mut respond).await,
-        Err(error) => {
-            on_event(Event::OriginFailed { error: one_line(&*error) });
-            let head = response::failure(OriginError::failure_in(&*error));
-            respond.send_response(head, true).map(drop).map_err(Error::from)
-        }
-    };
-    if let Err(error) = sent {
-        debug!(%error, "a response did not reach the edge");
-    }
-}
-
-async fn send_response<B>(
-    response: Response<B>,
-    respond: &mut SendResponse<Bytes>,
-) -> Result<(), Error>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    let (parts, body) = response.into_parts();
-    let head = response::to_tunnel(parts);
-    let is_empty = body.is_end_stream();
-    let mut stream = respond.send_response(head, is_empty)?;
-    if is_empty { Ok(()) } else { upload::send(body, &mut stream).await }
-}
-
-/// Turns down what this connector does not serve, as cloudflared turns it down.
-fn refuse(kind: StreamKind, mut respond: SendResponse<Bytes>) {
-    debug!(?kind, "a stream that is not served here");
-    let head = response::failure(OriginFailure::Unknown);
-    if respond.send_response(head, true).is_err() {
-        respond.send_reset(Reason::REFUSED_STREAM);
-    }
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// An error and its sources, for a log line.
-fn one_line(error: &(dyn StdError + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        line = format!("{line}: {error}");
-        source = error.source();
-    }
-    line
 }

@@ -53,7 +53,6 @@ async fn converse(
     let mut registered = false;
     let mut leaving = false;
     loop {
-        flush(&mut client, &mut send)?;
         while let Some(event) = client.poll_event() {
             if let ClientEvent::Registered(details) = &event {
                 registered = true;
@@ -73,6 +72,8 @@ async fn converse(
                 return Ok(send.send_data(Bytes::new(), true)?);
             }
         }
+        // After the events, because what follows from them shall leave too.
+        flush(&mut client, &mut send)?;
         tokio::select! {
             data = receive.data() => {
                 let Some(data) = data else {

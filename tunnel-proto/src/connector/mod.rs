@@ -1,13 +1,18 @@
 //! The connector's half: dial the edge, register, answer what comes down.
 //!
 //! Build a [`Connector`] from credentials, a way to [dial](Dial) and a service, then
-//! [`run`](Connector::run) it.
+//! [`run`](Connector::run) it. A service finds [`Interim`] in every request's extensions, and
+//! [`OnUpgrade`] in those that ask for a WebSocket.
 
+mod answer;
 mod builder;
+mod configuration;
 mod connection;
 mod control;
 mod dial;
 mod event;
+mod flow;
+mod interim;
 mod service;
 mod supervisor;
 
@@ -17,6 +22,10 @@ pub use self::{
     builder::{Builder, Connector},
     dial::{Dial, EDGE_SERVER_NAME},
     event::Event,
+    interim::Interim,
     service::HttpService,
 };
-pub use crate::{net::body::Incoming, rpc::registration::Registered};
+pub use crate::{
+    net::{body::Incoming, upgrade::OnUpgrade},
+    rpc::registration::Registered,
+};

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     builder::{Connector, Settings, random},
-    connection::{self, OnEvent},
+    connection::{self, Handlers, OnEvent},
     control::Greeting,
     dial::Dial,
     event::Event,
@@ -29,9 +29,6 @@ use crate::{
     rpc::registration::{Refusal, Registration},
     state::backoff::Backoff,
 };
-
-/// Features told to the edge. Configuration pushes are not among them: the rules are local.
-const FEATURES: [&str; 1] = ["serialized_headers"];
 
 /// Runs all connections; see [`Connector::run`].
 pub(super) async fn run<D: Dial, S: HttpService>(
@@ -158,15 +155,25 @@ impl<D: Dial> Slot<D> {
             self.settings.local_configuration.clone().filter(|_| self.index == 0);
         let greeting = Greeting { registration: self.registration(failures), local_configuration };
         let stopped = self.stopped.clone();
-        connection::serve(io, greeting, service, stopped, &on_registered, on_event).await
+        let handlers = Handlers {
+            service,
+            configurable: self.settings.configurable.clone(),
+            network: self.settings.network.clone(),
+            on_event,
+        };
+        connection::serve(io, greeting, handlers, stopped, &on_registered).await
     }
 
     fn registration(&self, failures: u8) -> Registration {
         let settings = &self.settings;
+        let mut features = vec![Registration::SERIALIZED_HEADERS, Registration::HALF_CLOSE];
+        if settings.configurable.is_some() {
+            features.push(Registration::REMOTE_CONFIGURATION);
+        }
         Registration {
             version: settings.version.clone(),
             arch: arch(),
-            features: FEATURES.map(String::from).to_vec(),
+            features: features.into_iter().map(String::from).collect(),
             previous_attempts: failures,
             ..Registration::new(settings.credentials.clone(), self.connector_id, self.index)
         }

@@ -1,6 +1,6 @@
 //! From an accepted socket to a registered connection.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -85,13 +85,33 @@ impl<A: Authenticate> Acceptor<A> {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        match timeout(limits::REGISTER_TIMEOUT, self.register(io)).await {
+        self.accept_from(io, None).await
+    }
+
+    /// The same, for a connector whose address is known: [`Connection::source`] tells it on.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`accept`](Self::accept).
+    pub async fn accept_from<T>(
+        &self,
+        io: T,
+        source: Option<SocketAddr>,
+    ) -> Result<Connection, Error>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        match timeout(limits::REGISTER_TIMEOUT, self.register(io, source)).await {
             Ok(registered) => registered,
             Err(_) => Err(ErrorKind::Network("no registration within ten seconds".into()).into()),
         }
     }
 
-    async fn register<T>(&self, io: T) -> Result<Connection, Error>
+    async fn register<T>(&self, io: T, source: Option<SocketAddr>) -> Result<Connection, Error>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -104,9 +124,15 @@ impl<A: Authenticate> Acceptor<A> {
         let verdict = self.authenticate.authenticate(&registration).await;
         control.respond(verdict.clone())?;
         match verdict {
-            Ok(registered) => {
-                Ok(Connection::new(*registration, registered, requests, in_flight, control, driver))
-            }
+            Ok(registered) => Ok(Connection::new(
+                *registration,
+                registered,
+                source,
+                requests,
+                in_flight,
+                control,
+                driver,
+            )),
             Err(refusal) => {
                 // cloudflared keeps a refused connection open for ever, so we hang up.
                 let _ = timeout(limits::REFUSAL_LINGER, control.closed()).await;

@@ -3,34 +3,41 @@
 use std::{
     error::Error as StdError,
     fmt,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::{Request, Response, header};
+use http::{Request, Response};
 use http_body::Body;
-use tokio::{sync::watch, task::AbortHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
 use tracing::debug;
 
-use super::{control::ControlStream, driver::Driver};
+use super::{
+    control::ControlStream,
+    driver::Driver,
+    exchange::{Ready, Upgrade},
+    info::ConnectionInfo,
+    push::{self, Applied},
+};
 use crate::{
     error::{Error, ErrorKind},
     id::ConnectionId,
     limits,
-    net::{
-        body::{AbortOnDrop, Incoming},
-        upload,
-    },
+    net::{body::Incoming, io::TunnelIo},
     rpc::{
         registration::{Registered, Registration},
         server::ServerEvent,
     },
-    stream::{request, response},
 };
 
 /// A registered connection. Clones are handles to the same one; it closes with the last of them.
@@ -57,13 +64,22 @@ struct Shared {
     phase: watch::Sender<Phase>,
     in_flight: watch::Sender<usize>,
     sent: AtomicUsize,
+    source: Option<SocketAddr>,
+    since: Instant,
+    local_configuration: Mutex<Option<Bytes>>,
+    end: Mutex<Option<String>>,
     driver: Driver,
 }
 
 /// One request's place in the count, from before it is sent until its response body is dropped.
-struct InFlight(Arc<Shared>);
+pub(super) struct InFlight(Arc<Shared>);
 
 impl InFlight {
+    /// Counts the request as sent.
+    pub(super) fn count(&self) {
+        self.0.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Takes a place unless the connection is full: no more streams than the connector allows,
     /// beside the control stream.
     fn take(shared: &Arc<Shared>) -> Option<Self> {
@@ -88,6 +104,7 @@ impl Connection {
     pub(super) fn new(
         registration: Registration,
         registered: Registered,
+        source: Option<SocketAddr>,
         requests: SendRequest<Bytes>,
         in_flight: watch::Sender<usize>,
         control: ControlStream,
@@ -102,16 +119,19 @@ impl Connection {
             phase: watch::Sender::new(Phase::Serving),
             in_flight,
             sent: AtomicUsize::new(0),
+            source,
+            since: now(),
+            local_configuration: Mutex::default(),
+            end: Mutex::default(),
             driver,
         });
-        tokio::spawn(supervise(
-            shared.phase.clone(),
-            shared.in_flight.subscribe(),
-            shared.registered.connection_id,
-            control,
-            ended,
-            closer,
-        ));
+        let supervisor = Supervisor {
+            shared: Arc::downgrade(&shared),
+            phase: shared.phase.clone(),
+            in_flight: shared.in_flight.subscribe(),
+            id: shared.registered.connection_id,
+        };
+        tokio::spawn(supervisor.run(control, ended, closer));
         Self { shared }
     }
 
@@ -139,6 +159,73 @@ impl Connection {
         ready.send(request).await
     }
 
+    /// Asks for a WebSocket. The request is a visitor's HTTP/1.1 handshake (RFC 6455 section 4.1),
+    /// headers and all; its body is ignored. Then as [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); a request that asks for no WebSocket is the caller's fault.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn upgrade<B>(&self, request: Request<B>) -> Result<Upgrade, Error> {
+        self.ready().await?.upgrade(request).await
+    }
+
+    /// Opens a TCP flow to an address in the connector's network, on behalf of a visitor at
+    /// `source`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_unreachable`] if the connector can't reach the address or does not allow it,
+    /// [`Error::is_busy`] if it carries too many flows. Else as [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn tcp(&self, destination: SocketAddr, source: IpAddr) -> Result<TunnelIo, Error> {
+        self.ready().await?.tcp(destination, source).await
+    }
+
+    /// Pushes a configuration, JSON in the shape of cloudflared's, to the connector's process. It
+    /// ignores versions that are not above the one it has.
+    ///
+    /// # Errors
+    ///
+    /// A configuration that is no JSON or longer than 1 MiB, or a connector that takes none, is
+    /// the caller's fault. A connector that does not answer within 30 seconds is
+    /// [retryable](Error::is_retryable). A configuration that the connector rejects is no error:
+    /// see [`Applied`].
+    ///
+    /// # Cancel safety
+    ///
+    /// After dropping the future it is unknown whether the configuration was applied; pushing it
+    /// again is harmless.
+    pub async fn push_configuration(
+        &self,
+        version: i32,
+        configuration: &str,
+    ) -> Result<Applied, Error> {
+        if !self.takes_configuration() {
+            let what = "the connector takes no configuration from the edge";
+            return Err(ErrorKind::Caller(what.into()).into());
+        }
+        let body = push::write(version, configuration)?;
+        let pushed = async { self.ready().await?.push(body).await };
+        timeout(limits::CONFIGURATION_WAIT, pushed).await.map_err(|_| {
+            Error::from(ErrorKind::Network("no answer to the configuration in 30 s".into()))
+        })?
+    }
+
+    /// Whether the connector takes configurations.
+    pub fn takes_configuration(&self) -> bool {
+        self.registration()
+            .features
+            .iter()
+            .any(|feature| feature == Registration::REMOTE_CONFIGURATION)
+    }
+
     /// Waits for room for one more request, which has not been touched yet.
     pub(super) async fn ready(&self) -> Result<Ready, Error> {
         if self.phase() != Phase::Serving {
@@ -148,7 +235,9 @@ impl Connection {
             .await
             .map_err(|_| Error::from(ErrorKind::Busy))?;
         let requests = self.shared.requests.clone().ready().await?;
-        Ok(Ready { requests, in_flight })
+        let features = &self.registration().features;
+        let can_half_close = features.iter().any(|feature| feature == Registration::HALF_CLOSE);
+        Ok(Ready { requests, in_flight, can_half_close })
     }
 
     async fn place(&self) -> InFlight {
@@ -192,6 +281,41 @@ impl Connection {
         &self.shared.registered
     }
 
+    /// The rules that the connector told when it registered, JSON in the shape of cloudflared's
+    /// configuration. Only a connector's connection 0 tells them; more than 64 KiB are not kept.
+    pub fn local_configuration(&self) -> Option<Bytes> {
+        lock(&self.shared.local_configuration).clone()
+    }
+
+    /// Where the connector dialed from, if the acceptor was told.
+    pub fn source(&self) -> Option<SocketAddr> {
+        self.shared.source
+    }
+
+    /// A snapshot for an operator.
+    pub fn info(&self) -> ConnectionInfo {
+        let registration = self.registration();
+        ConnectionInfo {
+            connection: self.registered().connection_id,
+            tunnel: registration.credentials.tunnel_id(),
+            connector: registration.connector_id,
+            index: registration.connection_index,
+            version: registration.version.clone(),
+            arch: registration.arch.clone(),
+            features: registration.features.clone(),
+            source: self.source(),
+            connected_for: self.shared.since.elapsed(),
+            phase: self.phase(),
+            in_flight: self.in_flight(),
+            sent: self.sent(),
+        }
+    }
+
+    /// Why the connection is closed; nothing while it is not, or if the edge closed it.
+    pub(super) fn end(&self) -> Option<String> {
+        lock(&self.shared.end).clone()
+    }
+
     /// Requests that wait, run or still send their bodies.
     pub fn in_flight(&self) -> usize {
         *self.shared.in_flight.borrow()
@@ -218,102 +342,83 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Room for one request on a connection.
-pub(crate) struct Ready {
-    requests: SendRequest<Bytes>,
-    in_flight: InFlight,
-}
-
-impl Ready {
-    pub(crate) async fn send<B>(mut self, request: Request<B>) -> Result<Response<Incoming>, Error>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        let (parts, body) = request.into_parts();
-        let mut head = request::to_tunnel(parts)?;
-        let has_body = !body.is_end_stream();
-        if has_body
-            && !head.headers().contains_key(header::CONTENT_LENGTH)
-            && let Some(length) = body.size_hint().exact()
-        {
-            // A connector can frame a body best if it knows the length.
-            head.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-        }
-        let (answer, mut stream) = self.requests.send_request(head, !has_body)?;
-        self.in_flight.0.sent.fetch_add(1, Ordering::Relaxed);
-        let upload = has_body.then(|| {
-            let task = tokio::spawn(async move {
-                if let Err(error) = upload::send(body, &mut stream).await {
-                    debug!(%error, "a request body did not reach the connector");
-                }
-            });
-            AbortOnDrop(task.abort_handle())
-        });
-        let (parts, body) = answer.await?.into_parts();
-        let response = response::from_tunnel(&parts)?;
-        let length = content_length(response.headers());
-        let in_flight = self.in_flight;
-        let body = Incoming::new(body, length, upload, Some(Box::new(in_flight)));
-        Ok(response.map(|()| body))
-    }
-}
-
-fn content_length(headers: &http::HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Moves the phase along as control stream and connection end.
-async fn supervise(
+/// Moves the phase along as control stream and connection end. It does not keep the connection
+/// alive.
+struct Supervisor {
+    shared: Weak<Shared>,
     phase: watch::Sender<Phase>,
-    mut in_flight: watch::Receiver<usize>,
+    in_flight: watch::Receiver<usize>,
     id: ConnectionId,
-    mut control: ControlStream,
-    ended: impl Future<Output = Option<String>>,
-    closer: AbortHandle,
-) {
-    let mut ended = pin!(ended);
-    let reason = tokio::select! {
-        () = leave(id, &mut control) => {
-            phase.send_replace(Phase::Draining);
-            // Keep answering on the control stream while the last requests finish, then hang up:
-            // cloudflared waits for that.
-            let drained = async {
-                let _ = in_flight.wait_for(|count| *count == 0).await;
-                let _ = timeout(limits::REFUSAL_LINGER, control.closed()).await;
-            };
-            tokio::select! {
-                () = drained => {
-                    closer.abort();
-                    None
-                }
-                reason = &mut ended => reason,
-            }
-        }
-        reason = &mut ended => reason,
-    };
-    let reason = reason.as_deref().unwrap_or("closed by the edge");
-    debug!(connection = %id, reason, "the connection ended");
-    phase.send_replace(Phase::Closed);
 }
 
-/// Returns once the connector takes its leave, or can no longer say anything.
-async fn leave(id: ConnectionId, control: &mut ControlStream) {
-    loop {
-        match control.next().await {
-            Ok(Some(ServerEvent::LocalConfiguration(json))) => {
-                debug!(connection = %id, bytes = json.len(), "the connector told its rules");
+impl Supervisor {
+    async fn run(
+        mut self,
+        mut control: ControlStream,
+        ended: impl Future<Output = Option<String>>,
+        closer: AbortHandle,
+    ) {
+        let mut ended = pin!(ended);
+        let reason = tokio::select! {
+            () = self.leave(&mut control) => {
+                self.phase.send_replace(Phase::Draining);
+                // Keep answering on the control stream while the last requests finish, then hang up:
+                // cloudflared waits for that.
+                let drained = async {
+                    let _ = self.in_flight.wait_for(|count| *count == 0).await;
+                    let _ = timeout(limits::REFUSAL_LINGER, control.closed()).await;
+                };
+                tokio::select! {
+                    () = drained => {
+                        closer.abort();
+                        None
+                    }
+                    reason = &mut ended => reason,
+                }
             }
-            Ok(Some(ServerEvent::Register(_) | ServerEvent::Closed)) => {}
-            Ok(Some(ServerEvent::Unregister)) => {
-                debug!(connection = %id, "the connector takes its leave");
-                return;
-            }
-            Ok(None) => return,
-            Err(error) => {
-                debug!(connection = %id, %error, "the control stream broke");
-                return;
+            reason = &mut ended => reason,
+        };
+        debug!(connection = %self.id, reason, "the connection ended");
+        if let Some(shared) = self.shared.upgrade() {
+            *lock(&shared.end) = reason;
+        }
+        self.phase.send_replace(Phase::Closed);
+    }
+
+    /// Returns once the connector takes its leave, or can no longer say anything.
+    async fn leave(&self, control: &mut ControlStream) {
+        loop {
+            match control.next().await {
+                Ok(Some(ServerEvent::LocalConfiguration(json))) => self.keep(json),
+                Ok(Some(ServerEvent::Register(_) | ServerEvent::Closed)) => {}
+                Ok(Some(ServerEvent::Unregister)) => {
+                    debug!(connection = %self.id, "the connector takes its leave");
+                    return;
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    debug!(connection = %self.id, %error, "the control stream broke");
+                    return;
+                }
             }
         }
     }
+
+    fn keep(&self, json: Vec<u8>) {
+        debug!(connection = %self.id, bytes = json.len(), "the connector told its rules");
+        if let Some(shared) = self.shared.upgrade()
+            && json.len() <= limits::LOCAL_CONFIGURATION_BYTES
+        {
+            *lock(&shared.local_configuration) = Some(json.into());
+        }
+    }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a shell; tokio's clock, so tests can pause it")]
+fn now() -> Instant {
+    Instant::now()
 }

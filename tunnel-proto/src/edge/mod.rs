@@ -7,14 +7,24 @@ mod acceptor;
 mod connection;
 mod control;
 pub(crate) mod driver;
+mod event;
+mod exchange;
+mod info;
+mod interim;
+mod push;
 mod router;
 mod tunnel;
 
 #[cfg(feature = "cluster")]
-pub(crate) use self::connection::Ready;
+pub(crate) use self::exchange::Ready;
 pub use self::{
     acceptor::{Acceptor, Authenticate},
     connection::{Connection, Phase},
+    event::{Event, Events},
+    exchange::Upgrade,
+    info::ConnectionInfo,
+    interim::OnInterim,
+    push::Applied,
     router::Router,
     tunnel::Tunnel,
 };

@@ -2,13 +2,25 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{connection::Connection, tunnel::Tunnel};
-use crate::{error::Error, id::TunnelId, state::routes::Routes};
+use super::{
+    acceptor::{Acceptor, Authenticate},
+    connection::Connection,
+    event::{Event, Events, Hub},
+    info::ConnectionInfo,
+    tunnel::Tunnel,
+};
+use crate::{
+    error::{Error, one_line},
+    id::TunnelId,
+    state::routes::Routes,
+};
 
 /// Finds the tunnel that serves a host name.
 ///
@@ -31,6 +43,7 @@ pub struct Router {
     routes: ArcSwap<Routes>,
     tunnels: ArcSwap<HashMap<TunnelId, Arc<Tunnel>>>,
     changes: Mutex<()>,
+    hub: Hub,
 }
 
 impl Router {
@@ -72,6 +85,46 @@ impl Router {
         tunnel
     }
 
+    /// Accepts a connector, registers it and adds its connection to its tunnel: what an accept
+    /// loop does with each socket that has finished TLS. A refusal is told as an event too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Acceptor::accept`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection.
+    pub async fn accept<A, T>(
+        &self,
+        acceptor: &Acceptor<A>,
+        io: T,
+        source: Option<SocketAddr>,
+    ) -> Result<Arc<Tunnel>, Error>
+    where
+        A: Authenticate,
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        match acceptor.accept_from(io, source).await {
+            Ok(connection) => Ok(self.attach(connection)),
+            Err(error) => {
+                self.hub.tell(|| Event::Refused { source, reason: one_line(&error) });
+                Err(error)
+            }
+        }
+    }
+
+    /// Listens to what happens to connections from now on.
+    pub fn events(&self) -> Events {
+        self.hub.listen()
+    }
+
+    /// Snapshots of all connections of all tunnels.
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        let tunnels = self.tunnels.load();
+        tunnels.values().flat_map(|tunnel| tunnel.connections()).map(|one| one.info()).collect()
+    }
+
     /// Which tunnel owns a host name. Case, a port and a trailing dot do not count.
     pub fn route(&self, host: &str) -> Option<TunnelId> {
         self.routes.load().find(host)
@@ -94,7 +147,7 @@ impl Router {
         if let Some(tunnel) = tunnels.get(&id) {
             return Arc::clone(tunnel);
         }
-        let tunnel = Tunnel::new(id);
+        let tunnel = Tunnel::new(id, self.hub.clone());
         let mut tunnels = HashMap::clone(&tunnels);
         tunnels.insert(id, Arc::clone(&tunnel));
         self.tunnels.store(Arc::new(tunnels));

@@ -2,7 +2,8 @@
 
 use std::{
     error::Error as StdError,
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use arc_swap::ArcSwap;
@@ -10,11 +11,16 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 
-use super::connection::{Connection, Phase, Ready};
+use super::{
+    connection::{Connection, Phase},
+    event::{Event, Hub},
+    exchange::{Ready, Upgrade},
+    push,
+};
 use crate::{
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, one_line},
     id::TunnelId,
-    net::body::Incoming,
+    net::{body::Incoming, io::TunnelIo},
 };
 
 /// A tunnel: all connections, of one connector or several, that serve the same names.
@@ -25,11 +31,26 @@ pub struct Tunnel {
     id: TunnelId,
     connections: ArcSwap<Vec<Connection>>,
     changes: Mutex<()>,
+    configuration: Mutex<Option<Configuration>>,
+    hub: Hub,
+}
+
+/// What every connector of a tunnel shall go by.
+#[derive(Debug, Clone)]
+struct Configuration {
+    version: i32,
+    json: Arc<str>,
 }
 
 impl Tunnel {
-    pub(super) fn new(id: TunnelId) -> Arc<Self> {
-        Arc::new(Self { id, connections: ArcSwap::default(), changes: Mutex::new(()) })
+    pub(super) fn new(id: TunnelId, hub: Hub) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            connections: ArcSwap::default(),
+            changes: Mutex::new(()),
+            configuration: Mutex::new(None),
+            hub,
+        })
     }
 
     /// Sends a request over the connection with the fewest requests in flight.
@@ -53,7 +74,66 @@ impl Tunnel {
         self.ready().await?.send(request).await
     }
 
-    /// Waits for room on the connection with the fewest requests in flight.
+    /// Asks for a WebSocket, as [`Connection::upgrade`], over the connection with the fewest requests
+    /// in flight.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); a request that asks for no WebSocket is the caller's fault.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Connection::upgrade`].
+    pub async fn upgrade<B>(&self, request: Request<B>) -> Result<Upgrade, Error> {
+        self.ready().await?.upgrade(request).await
+    }
+
+    /// Opens a TCP flow, as [`Connection::tcp`], over the connection with the fewest requests in
+    /// flight.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::tcp`]; [`Error::is_offline`] if no connector is connected.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Connection::tcp`].
+    pub async fn tcp(&self, destination: SocketAddr, source: IpAddr) -> Result<TunnelIo, Error> {
+        self.ready().await?.tcp(destination, source).await
+    }
+
+    /// Sets the configuration that the tunnel's connectors shall go by: JSON in the shape of
+    /// cloudflared's, with a version above that of the last one. It is pushed to every connector now, and to
+    /// those that connect later. What they say comes as [`Event::Configured`] and
+    /// [`Event::NotConfigured`].
+    ///
+    /// Connectors look at it only if they were [registered](super::Registered) as remotely managed or
+    /// have been started without rules of their own.
+    ///
+    /// # Errors
+    ///
+    /// A configuration that is no JSON or longer than 1 MiB is the caller's fault.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn set_configuration(&self, version: i32, json: &str) -> Result<(), Error> {
+        push::write(version, json)?;
+        let configuration = Configuration { version, json: json.into() };
+        *lock(&self.configuration) = Some(configuration.clone());
+        let mut told = Vec::new();
+        for connection in &**self.connections.load() {
+            let connector = connection.registration().connector_id;
+            if connection.takes_configuration() && !told.contains(&connector) {
+                told.push(connector);
+                let push = push_to(connection.clone(), configuration.clone(), self.hub.clone());
+                tokio::spawn(push);
+            }
+        }
+        Ok(())
+    }
+
+    /// Room for a request on some connection; nothing has been sent.
     pub(crate) async fn ready(&self) -> Result<Ready, Error> {
         let mut tried: Vec<Connection> = Vec::new();
         while let Some(connection) = self.least_loaded(&tried) {
@@ -100,13 +180,14 @@ impl Tunnel {
             });
             connections.push(connection.clone());
         });
-        let tunnel = Arc::downgrade(self);
-        tokio::spawn(async move {
-            connection.reached(Phase::Closed).await;
-            if let Some(tunnel) = tunnel.upgrade() {
-                tunnel.change(|connections| connections.retain(|old| !old.is_same(&connection)));
-            }
-        });
+        self.hub.tell(|| Event::Connected(connection.info()));
+        let configuration = lock(&self.configuration).clone();
+        if let Some(configuration) = configuration
+            && connection.takes_configuration()
+        {
+            tokio::spawn(push_to(connection.clone(), configuration, self.hub.clone()));
+        }
+        tokio::spawn(follow(Arc::downgrade(self), connection, self.hub.clone()));
     }
 
     fn least_loaded(&self, tried: &[Connection]) -> Option<Connection> {
@@ -120,9 +201,45 @@ impl Tunnel {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Connection>)) {
-        let _guard = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = lock(&self.changes);
         let mut connections = self.connections.load().to_vec();
         change(&mut connections);
         self.connections.store(Arc::new(connections));
     }
+}
+
+/// Tells what becomes of a connection, and takes it out when it has closed.
+async fn follow(tunnel: Weak<Tunnel>, connection: Connection, hub: Hub) {
+    connection.reached(Phase::Draining).await;
+    let left = connection.phase() == Phase::Draining;
+    if left {
+        hub.tell(|| Event::Draining(connection.info()));
+        connection.reached(Phase::Closed).await;
+    }
+    if let Some(tunnel) = tunnel.upgrade() {
+        tunnel.change(|connections| connections.retain(|old| !old.is_same(&connection)));
+    }
+    hub.tell(|| {
+        let info = connection.info();
+        if left {
+            Event::Drained(info)
+        } else {
+            let reason = connection.end().unwrap_or_else(|| "closed by the edge".into());
+            Event::Lost { connection: info, reason }
+        }
+    });
+}
+
+async fn push_to(connection: Connection, configuration: Configuration, hub: Hub) {
+    match connection.push_configuration(configuration.version, &configuration.json).await {
+        Ok(applied) => hub.tell(|| Event::Configured { connection: connection.info(), applied }),
+        Err(error) => hub.tell(|| Event::NotConfigured {
+            connection: connection.info(),
+            reason: one_line(&error),
+        }),
+    }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -64,6 +64,11 @@ impl Incoming {
         Self { source, unreleased: 0, length, upload, _guard: guard }
     }
 
+    /// A body without a byte.
+    pub(crate) fn empty() -> Self {
+        Self { source: Source::Finished, unreleased: 0, length: None, upload: None, _guard: None }
+    }
+
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Spilled, h2::Error>> {
         let release = std::mem::take(&mut self.unreleased);
         match &mut self.source {

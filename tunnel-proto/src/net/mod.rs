@@ -1,8 +1,12 @@
 //! Shells around `h2`: bodies in and out, settings, signs of life. Tokio starts here.
 
 pub(crate) mod body;
+pub(crate) mod collect;
 pub(crate) mod cork;
+pub(crate) mod io;
 pub(crate) mod liveness;
+pub(crate) mod relay;
 pub(crate) mod settings;
 mod spill;
+pub(crate) mod upgrade;
 pub(crate) mod upload;

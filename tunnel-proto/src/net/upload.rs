@@ -76,6 +76,11 @@ where
     .await
 }
 
+/// Sends a short body and ends the stream.
+pub(crate) async fn send_whole(body: Bytes, stream: &mut SendStream<Bytes>) -> Result<(), Error> {
+    send_data(body, true, stream).await
+}
+
 async fn send_data(
     mut data: Bytes,
     is_last: bool,

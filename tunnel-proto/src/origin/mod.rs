@@ -2,12 +2,16 @@
 
 #[cfg(feature = "http-origin")]
 mod http;
+mod network;
 
 use std::{error::Error as StdError, fmt};
 
 #[cfg(feature = "http-origin")]
 pub use self::http::HttpOrigin;
+pub use self::network::PrivateNetwork;
 pub use crate::stream::response::OriginFailure;
+
+pub(crate) use self::network::Declined;
 
 /// Why an origin gave no answer.
 ///

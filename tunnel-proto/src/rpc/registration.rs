@@ -35,6 +35,16 @@ pub struct Registration {
 }
 
 impl Registration {
+    /// The feature of a connector that takes configurations from the edge.
+    pub const REMOTE_CONFIGURATION: &str = "allow_remote_config";
+
+    /// The feature of a connector that packs response headers, as all do today.
+    pub const SERIALIZED_HEADERS: &str = "serialized_headers";
+
+    /// Our own feature: WebSocket and TCP streams go on in one direction after the other has ended.
+    /// cloudflared does not have it.
+    pub const HALF_CLOSE: &str = "sekimori_half_close";
+
     /// Makes a registration with no features and empty version and platform.
     pub fn new(credentials: Credentials, connector_id: ConnectorId, connection_index: u8) -> Self {
         Self {

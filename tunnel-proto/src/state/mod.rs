@@ -2,5 +2,6 @@
 //! name, which peer asks too much.
 
 pub(crate) mod backoff;
+pub(crate) mod configuration;
 pub(crate) mod flood;
 pub(crate) mod routes;

@@ -20,18 +20,20 @@ pub(crate) enum StreamKind {
 }
 
 impl StreamKind {
-    /// Value of [`UPGRADE`] that opens the control stream.
+    /// Values of [`UPGRADE`].
+    pub(crate) const CONFIGURATION: &str = "update-configuration";
     pub(crate) const CONTROL: &str = "control-stream";
+    pub(crate) const WEBSOCKET: &str = "websocket";
 
     /// Tells the purpose. First match wins and values are case-sensitive, as in cloudflared
     /// (connection/http2.go, `determineHTTP2Type`).
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let upgrade = headers.get(UPGRADE).map(http::HeaderValue::as_bytes);
+        let upgrade = headers.get(UPGRADE).and_then(|upgrade| upgrade.to_str().ok());
         match upgrade {
-            Some(b"update-configuration") => Self::Configuration,
-            Some(b"websocket") => Self::WebSocket,
+            Some(Self::CONFIGURATION) => Self::Configuration,
+            Some(Self::WEBSOCKET) => Self::WebSocket,
             _ if headers.get(TCP_SOURCE).is_some_and(|source| !source.is_empty()) => Self::Tcp,
-            Some(upgrade) if upgrade == Self::CONTROL.as_bytes() => Self::Control,
+            Some(Self::CONTROL) => Self::Control,
             _ => Self::Http,
         }
     }

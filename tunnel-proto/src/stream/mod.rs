@@ -5,3 +5,4 @@ pub(crate) mod hop;
 pub(crate) mod kind;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod websocket;

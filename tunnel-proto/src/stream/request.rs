@@ -1,9 +1,15 @@
 //! A visitor's request head on its way down a tunnel.
 
+use std::net::{IpAddr, SocketAddr};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, request, uri};
 
-use super::{hop, kind};
+use super::{
+    hop,
+    kind::{self, StreamKind},
+    websocket,
+};
 use crate::error::{Error, ErrorKind};
 
 /// Headers that the edge states to the origin, put into a request's extensions.
@@ -46,6 +52,8 @@ pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error>
     let edge = parts.extensions.remove::<EdgeHeaders>().unwrap_or_default();
     hop::strip(&mut parts.headers);
     parts.headers.remove(header::HOST);
+    // The edge takes the body at once, so the visitor has been told to go on (RFC 9110 section 10.1.1).
+    parts.headers.remove(header::EXPECT);
     let mut headers = without_owned(parts.headers, &edge);
     headers.reserve(edge.0.len());
     let mut last = None;
@@ -63,6 +71,45 @@ pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error>
     *request.method_mut() = parts.method;
     *request.uri_mut() = uri.map_err(|error| caller("an unusable target").with_source(error))?;
     *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Packs a WebSocket handshake (RFC 6455 section 4.1).
+///
+/// # Errors
+///
+/// As [`to_tunnel`]; a request that asks for no WebSocket is the caller's fault too.
+pub(crate) fn websocket_to_tunnel(parts: request::Parts) -> Result<Request<()>, Error> {
+    websocket::check(&parts)?;
+    let mut request = to_tunnel(parts)?;
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    websocket::mark(request.headers_mut());
+    Ok(request)
+}
+
+/// Asks for a TCP flow to an address in the connector's network, on behalf of `source`.
+pub(crate) fn tcp(destination: SocketAddr, source: IpAddr) -> Result<Request<()>, Error> {
+    let mut request = edge_request(destination.to_string())?;
+    let source = HeaderValue::try_from(source.to_string())
+        .map_err(|error| caller("an unusable source").with_source(error))?;
+    request.headers_mut().insert(kind::TCP_SOURCE, source);
+    Ok(request)
+}
+
+/// Opens a configuration push.
+pub(crate) fn configuration() -> Result<Request<()>, Error> {
+    let mut request = edge_request("localhost".into())?;
+    let kind = HeaderValue::from_static(StreamKind::CONFIGURATION);
+    request.headers_mut().insert(kind::UPGRADE, kind);
+    Ok(request)
+}
+
+/// A request of the edge's own.
+fn edge_request(authority: String) -> Result<Request<()>, Error> {
+    let uri = Uri::builder().scheme(uri::Scheme::HTTP).authority(authority).path_and_query("/");
+    let mut request = Request::new(());
+    *request.uri_mut() =
+        uri.build().map_err(|error| caller("an unusable target").with_source(error))?;
     Ok(request)
 }
 

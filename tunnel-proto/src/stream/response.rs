@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
 use serde::{Deserialize, Serialize};
 
-use super::{header_list, hop};
+use super::{header_list, hop, websocket};
 use crate::error::{Error, ErrorKind};
 
 const HEADERS: HeaderName = HeaderName::from_static("cf-cloudflared-response-headers");
@@ -43,6 +43,9 @@ const FROM_ORIGIN: &str = r#"{"src":"origin"}"#;
 #[derive(Serialize, Deserialize)]
 struct Meta {
     src: Cow<'static, str>,
+    /// A TCP flow was refused because there are too many.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    flow_rate_limited: bool,
     /// Ours. cloudflared neither writes nor reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<OriginFailure>,
@@ -72,12 +75,71 @@ pub(crate) fn to_tunnel(mut parts: response::Parts) -> Response<()> {
     head
 }
 
+/// Packs an interim response (RFC 9110 section 15.2). cloudflared never sends one.
+pub(crate) fn interim_to_tunnel(status: StatusCode, mut headers: HeaderMap) -> Response<()> {
+    hop::strip(&mut headers);
+    let mut head = Response::new(());
+    *head.status_mut() = status;
+    head.headers_mut().insert(HEADERS, base64_value(header_list::serialize(&headers)));
+    head
+}
+
+/// Unpacks an interim response; nothing if a visitor has no use for it. `100` and `101` are a
+/// matter of each connection.
+pub(crate) fn interim_from_tunnel(parts: &response::Parts) -> Option<Response<()>> {
+    if matches!(parts.status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
+        return None;
+    }
+    let mut response = Response::new(());
+    *response.status_mut() = parts.status;
+    if let Some(list) = parts.headers.get(HEADERS) {
+        let mut headers = header_list::parse(list.as_bytes()).ok()?;
+        hop::strip(&mut headers);
+        *response.headers_mut() = headers;
+    }
+    Some(response)
+}
+
+/// An open TCP flow.
+pub(crate) fn flow_opened() -> Response<()> {
+    to_tunnel(Response::new(()).into_parts().0)
+}
+
+/// Too many TCP flows: the edge may try another connector.
+pub(crate) fn flow_limited() -> Response<()> {
+    let meta = Meta { src: "cloudflared".into(), flow_rate_limited: true, failure: None };
+    failed(&meta)
+}
+
+/// Whether a connector refused a flow because it carries too many.
+pub(crate) fn is_flow_limited(parts: &response::Parts) -> bool {
+    let meta = parts.headers.get(META).map(|meta| serde_json::from_slice::<Meta>(meta.as_bytes()));
+    matches!(meta, Some(Ok(Meta { flow_rate_limited: true, .. })))
+}
+
+/// Unpacks the answer to a WebSocket handshake: `101` if the origin agreed.
+///
+/// # Errors
+///
+/// As [`from_tunnel`].
+pub(crate) fn websocket_from_tunnel(parts: &response::Parts) -> Result<Response<()>, Error> {
+    let mut response = from_tunnel(parts)?;
+    if response.status() == StatusCode::OK && websocket::is_accepted(response.headers()) {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        websocket::switch(response.headers_mut());
+    }
+    Ok(response)
+}
+
 /// The answer of a connector that got none from its origin.
 pub(crate) fn failure(failure: OriginFailure) -> Response<()> {
-    let meta = Meta { src: "cloudflared".into(), failure: Some(failure) };
+    failed(&Meta { src: "cloudflared".into(), flow_rate_limited: false, failure: Some(failure) })
+}
+
+fn failed(meta: &Meta) -> Response<()> {
     let mut head = Response::new(());
     *head.status_mut() = StatusCode::BAD_GATEWAY;
-    if let Ok(Ok(meta)) = serde_json::to_string(&meta).map(|meta| HeaderValue::from_str(&meta)) {
+    if let Ok(Ok(meta)) = serde_json::to_string(meta).map(|meta| HeaderValue::from_str(&meta)) {
         head.headers_mut().insert(META, meta);
     }
     head.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -94,14 +156,14 @@ pub(crate) fn from_tunnel(parts: &response::Parts) -> Result<Response<()>, Error
     let list = parts.headers.get(HEADERS);
     let meta = parts.headers.get(META).map(|meta| match meta.as_bytes() {
         origin if origin == FROM_ORIGIN.as_bytes() => {
-            Ok(Meta { src: "origin".into(), failure: None })
+            Ok(Meta { src: "origin".into(), flow_rate_limited: false, failure: None })
         }
         other => serde_json::from_slice(other),
     });
     let mut response = Response::new(());
     *response.status_mut() = parts.status;
     match (list, meta) {
-        (_, Some(Ok(Meta { src, failure }))) if src == "cloudflared" => {
+        (_, Some(Ok(Meta { src, failure, .. }))) if src == "cloudflared" => {
             response
                 .extensions_mut()
                 .insert(ResponseSource::Connector(failure.unwrap_or_default()));

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tunnel_proto::{
     ConnectionId, Credentials, Error, TunnelId, TunnelSecret,
-    connector::{Connector, Event},
+    connector::{Builder, Connector, Dial, Event},
     edge::{Acceptor, Incoming, Refusal, Registered, Registration, Router, Tunnel},
 };
 
@@ -157,16 +157,23 @@ where
     F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Response<AnyBody>> + Send + 'static,
 {
+    let builder = Connector::builder(credentials, edge.dial()).connections(connections);
+    start(builder, handler)
+}
+
+/// Starts a connector with options of one's own.
+pub fn start<D, F, Fut>(builder: Builder<D>, handler: F) -> Running
+where
+    D: Dial,
+    F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Response<AnyBody>> + Send + 'static,
+{
     let service = tower::service_fn(move |request| {
         let response = handler(request);
         async move { Ok::<_, Infallible>(response.await) }
     });
     let (hear, events) = mpsc::unbounded_channel();
-    let connector = Connector::builder(credentials, edge.dial())
-        .connections(connections)
-        .on_event(move |event| drop(hear.send(event)))
-        .service(service)
-        .unwrap();
+    let connector = builder.on_event(move |event| drop(hear.send(event))).service(service).unwrap();
     let (shutdown, stopped) = oneshot::channel();
     let task = tokio::spawn(connector.run(async { drop(stopped.await) }));
     Running { task, events, shutdown: Some(shutdown) }

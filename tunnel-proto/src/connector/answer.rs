@@ -1,0 +1,132 @@
+//! Answering one HTTP or WebSocket request through the service.
+
+use std::{future::poll_fn, pin::pin, task::Poll};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::Body;
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use super::{
+    connection::OnEvent,
+    event::Event,
+    interim::Interim,
+    service::{BoxError, HttpService},
+};
+use crate::{
+    error::{Error, one_line},
+    net::{body::Incoming, io::TunnelIo, upgrade::OnUpgrade, upload},
+    origin::OriginError,
+    stream::{request, response, websocket},
+};
+
+/// A request and the way to answer it.
+pub(super) type Stream = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// Answers one request through the service.
+pub(super) async fn http<S: HttpService>(stream: Stream, service: S, on_event: OnEvent) {
+    let (request, mut respond) = stream;
+    let (mut parts, body) = request.into_parts();
+    request::from_tunnel(&mut parts);
+    let length = content_length(&parts.headers);
+    let request = Request::from_parts(parts, Incoming::new(body, length, None, None));
+    let sent = match ask(request, service, &mut respond).await {
+        Some(Ok(response)) => send(response, &mut respond).await,
+        Some(Err(error)) => fail(&error, &mut respond, &on_event),
+        None => return,
+    };
+    if let Err(error) = sent {
+        debug!(%error, "a response did not reach the edge");
+    }
+}
+
+/// Answers a handshake, and ends when the WebSocket does.
+pub(super) async fn websocket<S: HttpService>(stream: Stream, service: S, on_event: OnEvent) {
+    let (request, mut respond) = stream;
+    let (mut parts, body) = request.into_parts();
+    request::from_tunnel(&mut parts);
+    websocket::restore(&mut parts.headers);
+    let (switched, on_upgrade) = OnUpgrade::new();
+    parts.extensions.insert(on_upgrade);
+    // The bytes that follow belong to the WebSocket, so the handshake itself has no body.
+    let request = Request::from_parts(parts, Incoming::empty());
+    let sent = match ask(request, service, &mut respond).await {
+        Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            switch(response, body, respond, switched).await
+        }
+        Some(Ok(response)) => send(response, &mut respond).await,
+        Some(Err(error)) => fail(&error, &mut respond, &on_event),
+        None => return,
+    };
+    if let Err(error) = sent {
+        debug!(%error, "a response did not reach the edge");
+    }
+}
+
+/// Calls the service, until the visitor leaves: dropping the call cancels it at the origin.
+async fn ask<S: HttpService>(
+    mut request: Request<Incoming>,
+    service: S,
+    respond: &mut SendResponse<Bytes>,
+) -> Option<Result<Response<S::Body>, BoxError>> {
+    let interim = Interim::default();
+    request.extensions_mut().insert(interim.clone());
+    let mut response = pin!(service.answer(request));
+    poll_fn(|cx| {
+        let response = response.as_mut().poll(cx);
+        interim.drain(respond, cx);
+        match response {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => respond.poll_reset(cx).map(|_| None),
+        }
+    })
+    .await
+}
+
+async fn send<B>(response: Response<B>, respond: &mut SendResponse<Bytes>) -> Result<(), Error>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let (parts, body) = response.into_parts();
+    let head = response::to_tunnel(parts);
+    let is_empty = body.is_end_stream();
+    let mut stream = respond.send_response(head, is_empty)?;
+    if is_empty { Ok(()) } else { upload::send(body, &mut stream).await }
+}
+
+/// Hands the bytes to the service, and waits until it has let go of them.
+async fn switch<B>(
+    response: Response<B>,
+    body: RecvStream,
+    mut respond: SendResponse<Bytes>,
+    switched: oneshot::Sender<TunnelIo>,
+) -> Result<(), Error> {
+    let head = response::to_tunnel(response.into_parts().0);
+    let stream = respond.send_response(head, false)?;
+    let (open, closed) = oneshot::channel::<()>();
+    let incoming = Incoming::new(body, None, None, Some(Box::new(open)));
+    if let Err(mut unwanted) = switched.send(TunnelIo::new(incoming, stream, true)) {
+        debug!("a service agreed to an upgrade that it does not take");
+        unwanted.reset(Reason::INTERNAL_ERROR);
+    } else {
+        let _ = closed.await;
+    }
+    Ok(())
+}
+
+fn fail(
+    error: &BoxError,
+    respond: &mut SendResponse<Bytes>,
+    on_event: &OnEvent,
+) -> Result<(), Error> {
+    on_event(Event::OriginFailed { error: one_line(&**error) });
+    let head = response::failure(OriginError::failure_in(&**error));
+    Ok(respond.send_response(head, true).map(drop)?)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
