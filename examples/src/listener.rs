@@ -208,7 +208,7 @@ where
         async move { Ok::<_, Infallible>(reply.await) }
     });
     let io = Patience::new(io, HEAD_TIMEOUT);
-    let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         debug!(error = &*error, "a visitor's connection ended");
     }

@@ -1,10 +1,12 @@
 //! Sending an admitted request down its tunnel.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tracing::warn;
-use tunnel_proto::edge::{EdgeHeaders, OriginFailure, ResponseSource};
+use tunnel_proto::edge::{EdgeHeaders, OriginFailure, ResponseSource, Upgrade};
 
 use super::{
     Gate, client_ip, cookies,
@@ -28,7 +30,7 @@ const STATED: usize = 7;
 impl Gate {
     /// Asks the origin, and says whose fault it is if there is no answer.
     pub(super) async fn forward(
-        &self,
+        self: &Arc<Self>,
         head: Head,
         body: Incoming,
         session: Option<&Session>,
@@ -43,7 +45,16 @@ impl Gate {
         *request.headers_mut() = head.parts.headers.clone();
         cookies::hide_from_origin(request.headers_mut());
         request.extensions_mut().insert(EdgeHeaders(edge_headers(&head, session)));
-        match tunnel.send(request).await {
+        let answer = if Upgrade::is_asked_for(request.method(), request.headers()) {
+            if let Some(on_upgrade) = head.parts.extensions.get::<OnUpgrade>() {
+                request.extensions_mut().insert(on_upgrade.clone());
+            }
+            self.websocket(&tunnel, request.map(drop), &head, session).await
+        } else {
+            let response = tunnel.send(request).await;
+            response.map(|response| response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        };
+        match answer {
             Ok(response) => match response.extensions().get() {
                 Some(ResponseSource::Connector(failure)) => {
                     let (status, problem) = origin_problem(response.status().as_u16(), *failure);
@@ -96,8 +107,7 @@ fn edge_headers(head: &Head, session: Option<&Session>) -> HeaderMap {
     headers
 }
 
-fn passed_on(response: Response<tunnel_proto::edge::Incoming>) -> Reply {
-    let mut response = response.map(|body| body.map_err(Into::into).boxed_unsync());
+fn passed_on(mut response: Reply) -> Reply {
     cookies::keep_origin_from_setting(response.headers_mut());
     response
 }

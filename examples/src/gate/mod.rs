@@ -12,6 +12,7 @@ mod mail;
 pub mod reply;
 mod session;
 mod sign_in;
+mod websocket;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
 

@@ -18,6 +18,8 @@ const TOKEN_HEADER: HeaderName = HeaderName::from_static("cf-access-token");
 /// A verified app token.
 pub(super) struct Session {
     pub claims: AppClaims,
+    /// The application it is for.
+    pub audience: Audience,
     /// As it goes to the origin.
     pub token: String,
     pub identity: Identity,
@@ -31,7 +33,7 @@ impl Gate {
         match self.app_verifier.verify(token, &audience, timestamp()) {
             Ok(claims) => {
                 let identity = identity(claims.email())?;
-                Some(Session { claims, token: token.to_owned(), identity })
+                Some(Session { claims, audience, token: token.to_owned(), identity })
             }
             Err(error) => {
                 debug!(id = head.id, %error, "a token was not accepted");

@@ -13,7 +13,7 @@ use h2::{
     RecvStream,
     client::{ResponseFuture, SendRequest},
 };
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use tracing::debug;
 
@@ -31,7 +31,7 @@ use crate::{
         io::TunnelIo,
         upload,
     },
-    stream::{request, response},
+    stream::{request, response, websocket},
 };
 
 /// What became of a request for a WebSocket.
@@ -41,6 +41,13 @@ pub enum Upgrade {
     Accepted(Response<()>, TunnelIo),
     /// The origin gave another answer, which is the visitor's.
     Declined(Response<Incoming>),
+}
+
+impl Upgrade {
+    /// Whether an HTTP/1.1 request asks for a WebSocket (RFC 6455 section 4.2.1), whatever its version.
+    pub fn is_asked_for(method: &Method, headers: &HeaderMap) -> bool {
+        websocket::is_asked_for(method, headers)
+    }
 }
 
 /// Room for one request on a connection. Nothing has been sent yet.
