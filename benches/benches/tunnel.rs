@@ -154,5 +154,41 @@ fn tunnel_id() -> TunnelId {
     TunnelId::from_bytes([1; 16])
 }
 
-criterion_group!(benches, requests);
+/// Look-ups and changes among 100,000 host names.
+fn routes(criterion: &mut Criterion) {
+    let router = Router::new();
+    let name = |number: u32| format!("app-{number}.customers.example.com");
+    for number in 0..NAMES {
+        router.set_route(&name(number), tunnel_id()).expect("a host name");
+    }
+    router.set_route("*.wild.example.com", tunnel_id()).expect("a wildcard");
+    // A prime step, so that the caches do not know the next name.
+    let asked: Vec<String> = (0..NAMES).map(|at| name(at * 7_919 % NAMES)).collect();
+    let mut group = criterion.benchmark_group("router");
+    let mut at = asked.iter().cycle();
+    group.bench_function("look up one of 100,000", |bencher| {
+        bencher.iter(|| router.route(at.next()?).ok_or("every name is there").ok());
+    });
+    group.bench_function("look up by wildcard", |bencher| {
+        bencher.iter(|| router.route("any.wild.example.com"));
+    });
+    group.bench_function("look up an unknown name", |bencher| {
+        bencher.iter(|| router.route("nobody.elsewhere.example.com"));
+    });
+    group.bench_function("change one of 100,000", |bencher| {
+        bencher.iter(|| router.set_route(at.next()?, tunnel_id()).ok());
+    });
+    group.bench_function("add and remove a name", |bencher| {
+        bencher.iter(|| {
+            let added = router.set_route("new.customers.example.com", tunnel_id());
+            added.is_ok() && router.remove_route("new.customers.example.com")
+        });
+    });
+    group.finish();
+}
+
+/// Host names in the router.
+const NAMES: u32 = 100_000;
+
+criterion_group!(benches, requests, routes);
 criterion_main!(benches);

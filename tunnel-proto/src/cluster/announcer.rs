@@ -132,7 +132,7 @@ impl<D: Directory> Announcer<D> {
     /// The tunnels with connections that take requests, and how many each has.
     fn held(&self) -> HashMap<TunnelId, u32> {
         let tunnels = self.router.tunnels();
-        let held = tunnels.iter().map(|(id, tunnel)| (*id, serving(tunnel)));
+        let held = tunnels.iter().map(|tunnel| (tunnel.id(), serving(tunnel)));
         held.filter(|(_, connections)| *connections > 0).collect()
     }
 }

@@ -1,12 +1,8 @@
 //! Host names, tunnels and their connections.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use arc_swap::ArcSwap;
+use papaya::HashMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -24,9 +20,9 @@ use crate::{
 
 /// Finds the tunnel that serves a host name.
 ///
-/// Look-ups take no lock; routes and connections may change at any time. A route says which
-/// tunnel *owns* a name, whether or not a connector is there: a connection serves nothing but
-/// the names routed to its tunnel.
+/// Look-ups take no lock; routes and connections may change at any time, one or a hundred thousand
+/// in a row, and each change shows at once. A route says which tunnel *owns* a name, whether or not
+/// a connector is there: a connection serves nothing but the names routed to its tunnel.
 ///
 /// ```
 /// use tunnel_proto::{TunnelId, edge::Router};
@@ -40,9 +36,8 @@ use crate::{
 /// ```
 #[derive(Debug, Default)]
 pub struct Router {
-    routes: ArcSwap<Routes>,
-    tunnels: ArcSwap<HashMap<TunnelId, Arc<Tunnel>>>,
-    changes: Mutex<()>,
+    routes: Routes,
+    tunnels: HashMap<TunnelId, Arc<Tunnel>>,
     hub: Hub,
 }
 
@@ -58,20 +53,12 @@ impl Router {
     ///
     /// A name that no host can have is the caller's fault.
     pub fn set_route(&self, name: &str, tunnel: TunnelId) -> Result<(), Error> {
-        let _guard = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut routes = Routes::clone(&self.routes.load());
-        routes.set(name, tunnel)?;
-        self.routes.store(Arc::new(routes));
-        Ok(())
+        self.routes.set(name, tunnel)
     }
 
     /// Takes a name away. Returns whether it was routed.
     pub fn remove_route(&self, name: &str) -> bool {
-        let _guard = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut routes = Routes::clone(&self.routes.load());
-        let removed = routes.remove(name);
-        self.routes.store(Arc::new(routes));
-        removed
+        self.routes.remove(name)
     }
 
     /// Adds a registered connection to its tunnel, until it closes.
@@ -121,36 +108,28 @@ impl Router {
 
     /// Snapshots of all connections of all tunnels.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
-        let tunnels = self.tunnels.load();
+        let tunnels = self.tunnels.pin();
         tunnels.values().flat_map(|tunnel| tunnel.connections()).map(|one| one.info()).collect()
     }
 
     /// Which tunnel owns a host name. Case, a port and a trailing dot do not count.
     pub fn route(&self, host: &str) -> Option<TunnelId> {
-        self.routes.load().find(host)
+        self.routes.find(host)
     }
 
     /// The tunnel with this id, if one of its connectors has ever connected.
     pub fn tunnel(&self, id: TunnelId) -> Option<Arc<Tunnel>> {
-        self.tunnels.load().get(&id).cloned()
+        self.tunnels.pin().get(&id).cloned()
     }
 
     /// Every tunnel whose connectors have ever connected.
     #[cfg(feature = "cluster")]
-    pub(crate) fn tunnels(&self) -> Arc<HashMap<TunnelId, Arc<Tunnel>>> {
-        self.tunnels.load_full()
+    pub(crate) fn tunnels(&self) -> Vec<Arc<Tunnel>> {
+        self.tunnels.pin().values().cloned().collect()
     }
 
     fn tunnel_or_new(&self, id: TunnelId) -> Arc<Tunnel> {
-        let _guard = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let tunnels = self.tunnels.load();
-        if let Some(tunnel) = tunnels.get(&id) {
-            return Arc::clone(tunnel);
-        }
-        let tunnel = Tunnel::new(id, self.hub.clone());
-        let mut tunnels = HashMap::clone(&tunnels);
-        tunnels.insert(id, Arc::clone(&tunnel));
-        self.tunnels.store(Arc::new(tunnels));
-        tunnel
+        let new = || Tunnel::new(id, self.hub.clone());
+        Arc::clone(self.tunnels.pin().get_or_insert_with(id, new))
     }
 }
