@@ -51,6 +51,7 @@
 //! |---|---|---|
 //! | `cluster` | no | `cluster`: a directory of nodes with leases, one authenticated hop between them |
 //! | `http-origin` | yes | [`HttpOrigin`](origin::HttpOrigin): HTTP/1.1 through hyper |
+//! | `redis` | no | `cluster::RedisDirectory`, for nodes on several machines |
 //! | `tls` | yes | [`TlsDialer`](connector::TlsDialer): TCP and rustls; the crypto provider is yours |
 //!
 //! # What is not here yet

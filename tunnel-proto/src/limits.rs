@@ -217,3 +217,15 @@ pub(crate) const LOCAL_CONFIGURATION_BYTES: usize = 64 * 1024;
 
 /// Events that wait for a slow listener. Then it misses the oldest, and is told how many.
 pub(crate) const EVENTS: usize = 1_024;
+
+/// Connecting to the directory's store, and each answer of it.
+#[cfg(feature = "redis")]
+pub(crate) const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// First and longest wait between attempts to reach the store again, and attempts before operations
+/// that wait for it fail. The next operation starts anew.
+#[cfg(feature = "redis")]
+pub(crate) const REDIS_RECONNECT: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(1));
+#[cfg(feature = "redis")]
+pub(crate) const REDIS_RETRIES: usize = 3;

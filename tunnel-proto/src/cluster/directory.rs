@@ -7,7 +7,8 @@ use crate::id::TunnelId;
 
 /// The nodes' shared knowledge of who holds which tunnel, as leases that run out.
 ///
-/// [`MemoryDirectory`](super::MemoryDirectory) serves nodes in one process.
+/// [`MemoryDirectory`](super::MemoryDirectory) serves nodes in one process, `RedisDirectory`
+/// (feature `redis`) those on several machines.
 /// To bring your own, implement these three methods and run
 /// [`conformance::check`](super::conformance::check) against them.
 ///

@@ -13,7 +13,7 @@
 //!
 //! | Part | Runs where | What it does |
 //! |---|---|---|
-//! | [`Directory`] | shared | tunnel → nodes, as leases: [`MemoryDirectory`], or your own |
+//! | [`Directory`] | shared | tunnel → nodes, as leases: [`MemoryDirectory`], `RedisDirectory` (feature `redis`), or your own |
 //! | [`Announcer`] | every node | tells the directory which tunnels have connections here |
 //! | [`Receiver`] | every node | answers other nodes' requests from the tunnels of this one |
 //! | [`Cluster`] | every node | sends a request down a tunnel, here or over one hop |
@@ -67,7 +67,7 @@
 //! let authority = certificates::authority();
 //! let (a_client, _) = certificates::node(&authority, "a.node.test");
 //! let (_, b_server) = certificates::node(&authority, "b.node.test");
-//! let directory = Arc::new(MemoryDirectory::new());
+//! let directory = Arc::new(MemoryDirectory::new()); // `RedisDirectory` between machines
 //!
 //! // Node B: a connector is there. B tells the directory, and answers other nodes.
 //! let b_router = Arc::new(Router::new());
@@ -108,9 +108,13 @@ mod lookup;
 mod memory;
 mod node;
 mod receiver;
+#[cfg(feature = "redis")]
+mod redis;
 mod route;
 mod wire;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisDirectory;
 pub use self::{
     announcer::Announcer,
     directory::{Directory, DirectoryError},
