@@ -87,6 +87,21 @@ impl Error {
         matches!(self.kind, ErrorKind::Unreachable(_))
     }
 
+    /// Whose fault it is in a word, for metrics.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn reason(&self) -> &'static str {
+        match &self.kind {
+            ErrorKind::Caller(_) => "caller",
+            ErrorKind::Peer(_) => "peer",
+            ErrorKind::Refused { .. } => "refused",
+            ErrorKind::Network(_) => "network",
+            ErrorKind::Busy => "busy",
+            ErrorKind::Offline => "offline",
+            ErrorKind::Unreachable(_) => "unreachable",
+            ErrorKind::Cancelled => "cancelled",
+        }
+    }
+
     /// The connection under a tunnel broke.
     pub(crate) fn broken(error: std::io::Error) -> Self {
         // What watches over the bytes of a connection says more than that it broke.

@@ -42,6 +42,7 @@
 //! | `cluster` | several edge nodes that answer for one another's tunnels (feature `cluster`) |
 //! | [`connector`] | [`Connector`](connector::Connector) keeps connections up and answers with a service |
 //! | [`TunnelIo`], [`relay`] | the bytes of a WebSocket or TCP flow, and how to join them to a socket |
+//! | [`telemetry`] | names of spans and metrics |
 //! | [`origin`] | [`HttpOrigin`](origin::HttpOrigin), a web server on the connector's side |
 //! | [`Credentials`] | token and credentials file, in cloudflared's shapes |
 //!
@@ -52,6 +53,7 @@
 //! | `cluster` | no | `cluster`: a directory of nodes with leases, one authenticated hop between them |
 //! | `http-origin` | yes | [`HttpOrigin`](origin::HttpOrigin): HTTP/1.1 through hyper |
 //! | `redis` | no | `cluster::RedisDirectory`, for nodes on several machines |
+//! | `metrics` | no | the metrics of [`telemetry`], through the `metrics` facade |
 //! | `tls` | yes | [`TlsDialer`](connector::TlsDialer): TCP and rustls; the crypto provider is yours |
 //!
 //! # What is not here yet
@@ -83,6 +85,7 @@ mod rpc;
 mod secret;
 mod state;
 mod stream;
+pub mod telemetry;
 
 pub use self::{
     credentials::Credentials,

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A module may name those before it, and itself.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 15] = [
     "error",
     "id",
     "secret",
@@ -14,6 +14,7 @@ const LAYERS: [&str; 14] = [
     "rpc",
     "stream",
     "state",
+    "telemetry",
     "net",
     "origin",
     "edge",

@@ -26,6 +26,7 @@ use crate::{
         settings, upload,
     },
     state::flood::Role,
+    telemetry::ByteCount,
 };
 
 /// An open connection; it closes when this is dropped.
@@ -169,7 +170,7 @@ where
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let task = tokio::spawn(async move {
-        if let Err(error) = upload::send(body, &mut stream).await {
+        if let Err(error) = upload::send(body, &mut stream, &ByteCount::default()).await {
             debug!(%error, "a request body did not reach the other node");
         }
     });

@@ -40,6 +40,7 @@ use crate::{
         liveness, settings, upload,
     },
     state::flood::Role,
+    telemetry::ByteCount,
 };
 
 /// Answers other nodes from the connections that serve at this one, and from nowhere else: a
@@ -286,7 +287,7 @@ async fn send_response(
     let (parts, body) = response.into_parts();
     let is_empty = body.is_end_stream();
     let mut stream = respond.send_response(wire::response(parts), is_empty)?;
-    if is_empty { Ok(()) } else { upload::send(body, &mut stream).await }
+    if is_empty { Ok(()) } else { upload::send(body, &mut stream, &ByteCount::default()).await }
 }
 
 /// `100 Continue`: send the body.

@@ -19,22 +19,32 @@ use crate::{
     error::{Error, one_line},
     net::{body::Incoming, io::TunnelIo, upgrade::OnUpgrade, upload},
     origin::OriginError,
-    stream::{request, response, websocket},
+    stream::{kind::StreamKind, request, response, websocket},
+    telemetry::{Direction, Meter},
 };
 
 /// A request and the way to answer it.
 pub(super) type Stream = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// Answers one request through the service.
-pub(super) async fn http<S: HttpService>(stream: Stream, service: S, on_event: OnEvent) {
+pub(super) async fn http<S: HttpService>(
+    stream: Stream,
+    service: S,
+    on_event: OnEvent,
+    meter: Meter,
+) {
+    let measured = meter.begin(StreamKind::Http);
     let (request, mut respond) = stream;
     let (mut parts, body) = request.into_parts();
     request::from_tunnel(&mut parts);
     let length = content_length(&parts.headers);
-    let request = Request::from_parts(parts, Incoming::new(body, length, None, None));
-    let sent = match ask(request, service, &mut respond).await {
-        Some(Ok(response)) => send(response, &mut respond).await,
-        Some(Err(error)) => fail(&error, &mut respond, &on_event),
+    let body = Incoming::new(body, length, None, None).counted(meter.bytes(Direction::ToOrigin));
+    let sent = match ask(Request::from_parts(parts, body), service, &mut respond).await {
+        Some(Ok(response)) => {
+            measured.answered();
+            send(response, &mut respond, &meter).await
+        }
+        Some(Err(error)) => fail(&error, &mut respond, &on_event, &meter),
         None => return,
     };
     if let Err(error) = sent {
@@ -43,7 +53,13 @@ pub(super) async fn http<S: HttpService>(stream: Stream, service: S, on_event: O
 }
 
 /// Answers a handshake, and ends when the WebSocket does.
-pub(super) async fn websocket<S: HttpService>(stream: Stream, service: S, on_event: OnEvent) {
+pub(super) async fn websocket<S: HttpService>(
+    stream: Stream,
+    service: S,
+    on_event: OnEvent,
+    meter: Meter,
+) {
+    let measured = meter.begin(StreamKind::WebSocket);
     let (request, mut respond) = stream;
     let (mut parts, body) = request.into_parts();
     request::from_tunnel(&mut parts);
@@ -54,10 +70,11 @@ pub(super) async fn websocket<S: HttpService>(stream: Stream, service: S, on_eve
     let request = Request::from_parts(parts, Incoming::empty());
     let sent = match ask(request, service, &mut respond).await {
         Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            switch(response, body, respond, switched).await
+            measured.answered();
+            switch(response, body, respond, switched, &meter).await
         }
-        Some(Ok(response)) => send(response, &mut respond).await,
-        Some(Err(error)) => fail(&error, &mut respond, &on_event),
+        Some(Ok(response)) => send(response, &mut respond, &meter).await,
+        Some(Err(error)) => fail(&error, &mut respond, &on_event, &meter),
         None => return,
     };
     if let Err(error) = sent {
@@ -85,7 +102,11 @@ async fn ask<S: HttpService>(
     .await
 }
 
-async fn send<B>(response: Response<B>, respond: &mut SendResponse<Bytes>) -> Result<(), Error>
+async fn send<B>(
+    response: Response<B>,
+    respond: &mut SendResponse<Bytes>,
+    meter: &Meter,
+) -> Result<(), Error>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -94,7 +115,10 @@ where
     let head = response::to_tunnel(parts);
     let is_empty = body.is_end_stream();
     let mut stream = respond.send_response(head, is_empty)?;
-    if is_empty { Ok(()) } else { upload::send(body, &mut stream).await }
+    if is_empty {
+        return Ok(());
+    }
+    upload::send(body, &mut stream, &meter.bytes(Direction::ToVisitor)).await
 }
 
 /// Hands the bytes to the service, and waits until it has let go of them.
@@ -103,12 +127,15 @@ async fn switch<B>(
     body: RecvStream,
     mut respond: SendResponse<Bytes>,
     switched: oneshot::Sender<TunnelIo>,
+    meter: &Meter,
 ) -> Result<(), Error> {
     let head = response::to_tunnel(response.into_parts().0);
     let stream = respond.send_response(head, false)?;
     let (open, closed) = oneshot::channel::<()>();
-    let incoming = Incoming::new(body, None, None, Some(Box::new(open)));
-    if let Err(mut unwanted) = switched.send(TunnelIo::new(incoming, stream, true)) {
+    let incoming = Incoming::new(body, None, None, Some(Box::new(open)))
+        .counted(meter.bytes(Direction::ToOrigin));
+    let io = TunnelIo::new(incoming, stream, true).counted(meter.bytes(Direction::ToVisitor));
+    if let Err(mut unwanted) = switched.send(io) {
         debug!("a service agreed to an upgrade that it does not take");
         unwanted.reset(Reason::INTERNAL_ERROR);
     } else {
@@ -121,7 +148,9 @@ fn fail(
     error: &BoxError,
     respond: &mut SendResponse<Bytes>,
     on_event: &OnEvent,
+    meter: &Meter,
 ) -> Result<(), Error> {
+    meter.error("origin");
     on_event(Event::OriginFailed { error: one_line(&**error) });
     let head = response::failure(OriginError::failure_in(&**error));
     Ok(respond.send_response(head, true).map(drop)?)

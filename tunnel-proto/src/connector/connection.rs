@@ -14,7 +14,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tracing::debug;
+use tracing::{Instrument as _, debug, debug_span};
 
 use super::{
     answer::{self, Stream},
@@ -35,6 +35,7 @@ use crate::{
     rpc::{client::ClientEvent, registration::Registered},
     state::flood::Role,
     stream::{kind::StreamKind, response},
+    telemetry::{self, Meter, STREAM_SPAN, Side},
 };
 
 /// Tells the supervisor that the edge said yes.
@@ -50,21 +51,29 @@ pub(super) struct Handlers<S> {
     pub(super) configurable: Option<Arc<Configurable>>,
     pub(super) network: PrivateNetwork,
     pub(super) on_event: OnEvent,
+    pub(super) meter: Meter,
 }
 
 impl<S: HttpService> Handlers<S> {
     fn answer(&self, kind: StreamKind, stream: Stream) -> impl Future<Output = ()> + Send + use<S> {
         let handlers = self.clone();
+        let span = debug_span!(STREAM_SPAN, side = Side::Connector.as_str(), kind = kind.as_str());
         async move {
-            let Self { service, configurable, network, on_event } = handlers;
+            let Self { service, configurable, network, on_event, meter } = handlers;
             match (kind, configurable) {
-                (StreamKind::Http, _) => answer::http(stream, service, on_event).await,
-                (StreamKind::WebSocket, _) => answer::websocket(stream, service, on_event).await,
-                (StreamKind::Tcp, _) => flow::carry(stream, network, on_event).await,
-                (StreamKind::Configuration, Some(here)) => here.answer(stream).await,
+                (StreamKind::Http, _) => answer::http(stream, service, on_event, meter).await,
+                (StreamKind::WebSocket, _) => {
+                    answer::websocket(stream, service, on_event, meter).await;
+                }
+                (StreamKind::Tcp, _) => flow::carry(stream, network, on_event, meter).await,
+                (StreamKind::Configuration, Some(here)) => {
+                    let _measured = meter.begin(kind);
+                    here.answer(stream).await;
+                }
                 (StreamKind::Configuration, None) | (StreamKind::Control, _) => refuse(stream),
             }
         }
+        .instrument(span)
     }
 }
 
@@ -96,6 +105,8 @@ where
     let (events, mut control) = mpsc::channel::<ControlEvent>(4);
     let mut greeting = Some(greeting);
     let mut state = State::Anonymous;
+    // Held until the connection has ended.
+    let mut _connected = None;
     let registered = watch::Sender::new(false);
     let mut stopped = shutdown.clone();
     // Dropped with the connection, so work at the origin ends when its stream can't be answered.
@@ -130,10 +141,14 @@ where
             event = control.recv() => match event {
                 Some(Ok(ClientEvent::Registered(details))) => {
                     state = State::Registered;
+                    _connected = Some(handlers.meter.registered());
                     registered.send_replace(true);
                     on_registered(details);
                 }
-                Some(Ok(ClientEvent::Refused(refusal))) => return Err(refusal.into()),
+                Some(Ok(ClientEvent::Refused(refusal))) => {
+                    telemetry::refused(Side::Connector);
+                    return Err(refusal.into());
+                }
                 Some(Ok(ClientEvent::Unregistered)) => state = State::Leaving,
                 Some(Ok(ClientEvent::LocalConfiguration(told))) => {
                     if let Err(reason) = told {

@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use tracing::{Instrument as _, info_span};
+
 use super::{
     builder::{Connector, Settings, random},
     connection::{self, Handlers, OnEvent},
@@ -28,6 +30,7 @@ use crate::{
     limits,
     rpc::registration::{Refusal, Registration},
     state::backoff::Backoff,
+    telemetry::{CONNECTION_SPAN, Meter, Side},
 };
 
 /// Runs all connections; see [`Connector::run`].
@@ -160,8 +163,16 @@ impl<D: Dial> Slot<D> {
             configurable: self.settings.configurable.clone(),
             network: self.settings.network.clone(),
             on_event,
+            meter: Meter::new(Side::Connector, self.settings.credentials.tunnel_id()),
         };
-        connection::serve(io, greeting, handlers, stopped, &on_registered).await
+        let span = info_span!(
+            CONNECTION_SPAN,
+            side = Side::Connector.as_str(),
+            index = self.index,
+            tunnel = %self.settings.credentials.tunnel_id(),
+            connector = %self.connector_id,
+        );
+        connection::serve(io, greeting, handlers, stopped, &on_registered).instrument(span).await
     }
 
     fn registration(&self, failures: u8) -> Registration {

@@ -15,6 +15,7 @@ use crate::{
     net::{cork::cork, settings},
     rpc::registration::{Refusal, Registered, Registration},
     state::flood::Role,
+    telemetry::{self, Side},
 };
 
 /// Decides who may register.
@@ -134,6 +135,7 @@ impl<A: Authenticate> Acceptor<A> {
                 driver,
             )),
             Err(refusal) => {
+                telemetry::refused(Side::Edge);
                 // cloudflared keeps a refused connection open for ever, so we hang up.
                 let _ = timeout(limits::REFUSAL_LINGER, control.closed()).await;
                 Err(refusal.into())

@@ -20,7 +20,7 @@ use tokio::{
     task::AbortHandle,
     time::{Instant, timeout},
 };
-use tracing::debug;
+use tracing::{Instrument as _, debug, info_span};
 
 use super::{
     control::ControlStream,
@@ -31,13 +31,13 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    id::ConnectionId,
     limits,
     net::{body::Incoming, io::TunnelIo},
     rpc::{
         registration::{Registered, Registration},
         server::ServerEvent,
     },
+    telemetry::{CONNECTION_SPAN, Connected, Meter, Side},
 };
 
 /// A registered connection. Clones are handles to the same one; it closes with the last of them.
@@ -68,6 +68,7 @@ struct Shared {
     since: Instant,
     local_configuration: Mutex<Option<Bytes>>,
     end: Mutex<Option<String>>,
+    meter: Meter,
     driver: Driver,
 }
 
@@ -112,6 +113,15 @@ impl Connection {
     ) -> Self {
         let ended = driver.ended();
         let closer = driver.closer();
+        let tunnel = registration.credentials.tunnel_id();
+        let meter = Meter::new(Side::Edge, tunnel);
+        let span = info_span!(
+            CONNECTION_SPAN,
+            side = Side::Edge.as_str(),
+            connection = %registered.connection_id,
+            %tunnel,
+            connector = %registration.connector_id,
+        );
         let shared = Arc::new(Shared {
             registration,
             registered,
@@ -123,15 +133,16 @@ impl Connection {
             since: now(),
             local_configuration: Mutex::default(),
             end: Mutex::default(),
+            meter: meter.clone(),
             driver,
         });
         let supervisor = Supervisor {
             shared: Arc::downgrade(&shared),
             phase: shared.phase.clone(),
             in_flight: shared.in_flight.subscribe(),
-            id: shared.registered.connection_id,
+            _connected: meter.registered(),
         };
-        tokio::spawn(supervisor.run(control, ended, closer));
+        tokio::spawn(supervisor.run(control, ended, closer).instrument(span));
         Self { shared }
     }
 
@@ -237,7 +248,8 @@ impl Connection {
         let requests = self.shared.requests.clone().ready().await?;
         let features = &self.registration().features;
         let can_half_close = features.iter().any(|feature| feature == Registration::HALF_CLOSE);
-        Ok(Ready { requests, in_flight, can_half_close })
+        let meter = self.shared.meter.clone();
+        Ok(Ready { requests, in_flight, can_half_close, meter })
     }
 
     async fn place(&self) -> InFlight {
@@ -348,7 +360,7 @@ struct Supervisor {
     shared: Weak<Shared>,
     phase: watch::Sender<Phase>,
     in_flight: watch::Receiver<usize>,
-    id: ConnectionId,
+    _connected: Connected,
 }
 
 impl Supervisor {
@@ -378,7 +390,7 @@ impl Supervisor {
             }
             reason = &mut ended => reason,
         };
-        debug!(connection = %self.id, reason, "the connection ended");
+        debug!(reason, "the connection ended");
         if let Some(shared) = self.shared.upgrade() {
             *lock(&shared.end) = reason;
         }
@@ -392,12 +404,12 @@ impl Supervisor {
                 Ok(Some(ServerEvent::LocalConfiguration(json))) => self.keep(json),
                 Ok(Some(ServerEvent::Register(_) | ServerEvent::Closed)) => {}
                 Ok(Some(ServerEvent::Unregister)) => {
-                    debug!(connection = %self.id, "the connector takes its leave");
+                    debug!("the connector takes its leave");
                     return;
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    debug!(connection = %self.id, %error, "the control stream broke");
+                    debug!(%error, "the control stream broke");
                     return;
                 }
             }
@@ -405,7 +417,7 @@ impl Supervisor {
     }
 
     fn keep(&self, json: Vec<u8>) {
-        debug!(connection = %self.id, bytes = json.len(), "the connector told its rules");
+        debug!(bytes = json.len(), "the connector told its rules");
         if let Some(shared) = self.shared.upgrade()
             && json.len() <= limits::LOCAL_CONFIGURATION_BYTES
         {

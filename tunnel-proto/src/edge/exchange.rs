@@ -10,12 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use h2::{
-    RecvStream,
+    RecvStream, SendStream,
     client::{ResponseFuture, SendRequest},
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body;
-use tracing::debug;
+use tracing::{Instrument as _, Span, debug, debug_span};
 
 use super::{
     connection::InFlight,
@@ -31,7 +31,13 @@ use crate::{
         io::TunnelIo,
         upload,
     },
-    stream::{request, response, websocket},
+    stream::{
+        kind::StreamKind,
+        request,
+        response::{self, ResponseSource},
+        websocket,
+    },
+    telemetry::{Direction, Measured, Meter, STREAM_SPAN, Side},
 };
 
 /// What became of a request for a WebSocket.
@@ -56,10 +62,34 @@ pub(crate) struct Ready {
     pub(super) in_flight: InFlight,
     /// Whether the connector reads on after it has seen the end of a direction.
     pub(super) can_half_close: bool,
+    pub(super) meter: Meter,
 }
 
 impl Ready {
-    pub(crate) async fn send<B>(mut self, request: Request<B>) -> Result<Response<Incoming>, Error>
+    pub(crate) async fn send<B>(self, request: Request<B>) -> Result<Response<Incoming>, Error>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let (meter, span) = self.watch(StreamKind::Http);
+        let measured = meter.begin(StreamKind::Http);
+        let response = self.exchange(request, measured).instrument(span).await;
+        match &response {
+            Err(error) => meter.failed(error),
+            Ok(response) => {
+                if let Some(ResponseSource::Connector(_)) = response.extensions().get() {
+                    meter.error("origin");
+                }
+            }
+        }
+        response
+    }
+
+    async fn exchange<B>(
+        mut self,
+        request: Request<B>,
+        measured: Measured,
+    ) -> Result<Response<Incoming>, Error>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -78,35 +108,60 @@ impl Ready {
         let (answer, mut stream) = self.requests.send_request(head, !has_body)?;
         self.in_flight.count();
         let upload = has_body.then(|| {
+            let count = self.meter.bytes(Direction::ToOrigin);
             let task = tokio::spawn(async move {
-                if let Err(error) = upload::send(body, &mut stream).await {
+                if let Err(error) = upload::send(body, &mut stream, &count).await {
                     debug!(%error, "a request body did not reach the connector");
                 }
             });
             AbortOnDrop(task.abort_handle())
         });
         let (parts, body) = final_head(answer, on_interim).await?.into_parts();
+        measured.answered();
         let response = response::from_tunnel(&parts)?;
-        Ok(response_of(response, body, upload, self.in_flight))
+        Ok(self.response(response, body, upload, measured))
     }
 
-    pub(crate) async fn upgrade<B>(mut self, request: Request<B>) -> Result<Upgrade, Error> {
+    pub(crate) async fn upgrade<B>(self, request: Request<B>) -> Result<Upgrade, Error> {
+        let (meter, span) = self.watch(StreamKind::WebSocket);
+        let measured = meter.begin(StreamKind::WebSocket);
+        let upgrade = self.handshake(request, measured).instrument(span).await;
+        upgrade.inspect_err(|error| meter.failed(error))
+    }
+
+    async fn handshake<B>(
+        mut self,
+        request: Request<B>,
+        measured: Measured,
+    ) -> Result<Upgrade, Error> {
         let head = request::websocket_to_tunnel(request.into_parts().0)?;
         let (answer, send) = self.requests.send_request(head, false)?;
         self.in_flight.count();
         let (parts, body) = answer.await?.into_parts();
+        measured.answered();
         let response = response::websocket_from_tunnel(&parts)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Upgrade::Declined(response_of(response, body, None, self.in_flight)));
+            return Ok(Upgrade::Declined(self.response(response, body, None, measured)));
         }
-        let incoming = Incoming::new(body, None, None, Some(Box::new(self.in_flight)));
-        Ok(Upgrade::Accepted(response, TunnelIo::new(incoming, send, self.can_half_close)))
+        Ok(Upgrade::Accepted(response, self.io(body, send, measured)))
     }
 
     pub(crate) async fn tcp(
+        self,
+        destination: SocketAddr,
+        source: IpAddr,
+    ) -> Result<TunnelIo, Error> {
+        let (meter, span) = self.watch(StreamKind::Tcp);
+        let measured = meter.begin(StreamKind::Tcp);
+        let flow = self.open(destination, source, measured).instrument(span).await;
+        flow.inspect_err(|error| meter.failed(error))
+    }
+
+    async fn open(
         mut self,
         destination: SocketAddr,
         source: IpAddr,
+        measured: Measured,
     ) -> Result<TunnelIo, Error> {
         let head = request::tcp(destination, source)?;
         let (answer, send) = self.requests.send_request(head, false)?;
@@ -119,11 +174,12 @@ impl Ready {
             let what = format!("the connector can't reach {destination}");
             return Err(ErrorKind::Unreachable(what).into());
         }
-        let incoming = Incoming::new(body, None, None, Some(Box::new(self.in_flight)));
-        Ok(TunnelIo::new(incoming, send, self.can_half_close))
+        measured.answered();
+        Ok(self.io(body, send, measured))
     }
 
     pub(super) async fn push(mut self, body: Bytes) -> Result<Applied, Error> {
+        let _measured = self.meter.begin(StreamKind::Configuration);
         let head = request::configuration()?;
         let (answer, mut stream) = self.requests.send_request(head, false)?;
         upload::send_whole(body, &mut stream).await?;
@@ -133,6 +189,34 @@ impl Ready {
             return Err(ErrorKind::Peer(what).into());
         }
         push::read_answer(&collect(body, push::ANSWER_BYTES, "an answer to a configuration").await?)
+    }
+
+    /// What goes on, for an operator.
+    fn watch(&self, kind: StreamKind) -> (Meter, Span) {
+        let span = debug_span!(STREAM_SPAN, side = Side::Edge.as_str(), kind = kind.as_str());
+        (self.meter.clone(), span)
+    }
+
+    fn response(
+        self,
+        response: Response<()>,
+        body: RecvStream,
+        upload: Option<AbortOnDrop>,
+        measured: Measured,
+    ) -> Response<Incoming> {
+        let length = content_length(response.headers());
+        let count = self.meter.bytes(Direction::ToVisitor);
+        let guard = Box::new((self.in_flight, measured));
+        let body = Incoming::new(body, length, upload, Some(guard)).counted(count);
+        response.map(|()| body)
+    }
+
+    fn io(self, body: RecvStream, send: SendStream<Bytes>, measured: Measured) -> TunnelIo {
+        let guard = Box::new((self.in_flight, measured));
+        let count = self.meter.bytes(Direction::ToVisitor);
+        let incoming = Incoming::new(body, None, None, Some(guard)).counted(count);
+        let count = self.meter.bytes(Direction::ToOrigin);
+        TunnelIo::new(incoming, send, self.can_half_close).counted(count)
     }
 }
 
@@ -156,17 +240,6 @@ async fn final_head(
         Pin::new(&mut answer).poll(cx)
     })
     .await
-}
-
-fn response_of(
-    response: Response<()>,
-    body: RecvStream,
-    upload: Option<AbortOnDrop>,
-    in_flight: InFlight,
-) -> Response<Incoming> {
-    let length = content_length(response.headers());
-    let body = Incoming::new(body, length, upload, Some(Box::new(in_flight)));
-    response.map(|()| body)
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use super::spill::{Spill, Spilled};
-use crate::error::Error;
+use crate::{error::Error, telemetry::ByteCount};
 
 /// A request or response body as it comes out of a tunnel, with its trailers.
 ///
@@ -24,6 +24,7 @@ pub struct Incoming {
     /// Bytes handed out and not yet given back to the flow control.
     unreleased: usize,
     length: Option<u64>,
+    count: ByteCount,
     /// The task that sends the other direction, ended with this body.
     upload: Option<AbortOnDrop>,
     /// Whatever else lives exactly as long as the exchange.
@@ -61,12 +62,24 @@ impl Incoming {
             None if !stream.is_end_stream() => Source::Spill(Spill::new(stream)),
             _ => Source::Stream(stream),
         };
-        Self { source, unreleased: 0, length, upload, _guard: guard }
+        Self { source, unreleased: 0, length, count: ByteCount::default(), upload, _guard: guard }
     }
 
     /// A body without a byte.
     pub(crate) fn empty() -> Self {
-        Self { source: Source::Finished, unreleased: 0, length: None, upload: None, _guard: None }
+        Self {
+            source: Source::Finished,
+            unreleased: 0,
+            length: None,
+            count: ByteCount::default(),
+            upload: None,
+            _guard: None,
+        }
+    }
+
+    /// Counts its bytes.
+    pub(crate) fn counted(self, count: ByteCount) -> Self {
+        Self { count, ..self }
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Spilled, h2::Error>> {
@@ -106,6 +119,7 @@ impl Body for Incoming {
         let frame = match ready!(this.poll_source(cx)) {
             Ok(Spilled::Data(data)) => {
                 this.unreleased = data.len();
+                this.count.add(data.len());
                 this.length = this.length.map(|length| length.saturating_sub(data.len() as u64));
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }

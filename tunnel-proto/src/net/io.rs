@@ -13,7 +13,7 @@ use http_body::Body as _;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Incoming;
-use crate::limits;
+use crate::{limits, telemetry::ByteCount};
 
 /// The bytes of a WebSocket or of a TCP flow inside a tunnel.
 ///
@@ -35,6 +35,8 @@ pub struct TunnelIo {
     end: End,
     /// Whether the far end reads on after it has seen our end.
     can_half_close: bool,
+    /// What is written.
+    count: ByteCount,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +49,14 @@ enum End {
 
 impl TunnelIo {
     pub(crate) fn new(incoming: Incoming, send: SendStream<Bytes>, can_half_close: bool) -> Self {
-        Self { incoming, chunk: Bytes::new(), send, end: End::Open, can_half_close }
+        let count = ByteCount::default();
+        Self { incoming, chunk: Bytes::new(), send, end: End::Open, can_half_close, count }
+    }
+
+    /// Counts the bytes that are written; those that are read are counted as they come in.
+    pub(crate) fn counted(mut self, count: ByteCount) -> Self {
+        self.count = count;
+        self
     }
 
     /// Breaks the stream off.
@@ -113,6 +122,7 @@ impl AsyncWrite for TunnelIo {
         let taken = data.len().min(self.send.capacity());
         let part = Bytes::copy_from_slice(&data[..taken]);
         self.send.send_data(part, false).map_err(broken)?;
+        self.count.add(taken);
         Poll::Ready(Ok(taken))
     }
 

@@ -11,9 +11,12 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::{Body, Frame};
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    telemetry::ByteCount,
+};
 
-/// Sends a body to its end, with its trailers, as fast as the peer takes it.
+/// Sends a body to its end, with its trailers, as fast as the peer takes it, and counts its bytes.
 ///
 /// The body's own chunks travel as they are; nothing is copied.
 ///
@@ -25,7 +28,11 @@ use crate::error::{Error, ErrorKind};
 /// # Cancel safety
 ///
 /// Dropping the future drops the stream's sending half, which resets it.
-pub(crate) async fn send<B>(body: B, stream: &mut SendStream<Bytes>) -> Result<(), Error>
+pub(crate) async fn send<B>(
+    body: B,
+    stream: &mut SendStream<Bytes>,
+    count: &ByteCount,
+) -> Result<(), Error>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -35,6 +42,7 @@ where
         match frame.into_data().map_err(Frame::into_trailers) {
             Ok(data) => {
                 let is_last = body.is_end_stream();
+                count.add(data.len());
                 send_data(data, is_last, stream).await?;
                 if is_last {
                     return Ok(());

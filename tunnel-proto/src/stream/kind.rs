@@ -25,6 +25,17 @@ impl StreamKind {
     pub(crate) const CONTROL: &str = "control-stream";
     pub(crate) const WEBSOCKET: &str = "websocket";
 
+    /// The purpose in a word, for logs and metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::WebSocket => "websocket",
+            Self::Tcp => "tcp",
+            Self::Control => "control",
+            Self::Http => "http",
+        }
+    }
+
     /// Tells the purpose. First match wins and values are case-sensitive, as in cloudflared
     /// (connection/http2.go, `determineHTTP2Type`).
     pub(crate) fn of(headers: &HeaderMap) -> Self {
