@@ -44,6 +44,7 @@
 //! | [`TunnelIo`], [`relay`] | the bytes of a WebSocket or TCP flow, and how to join them to a socket |
 //! | [`telemetry`] | names of spans and metrics |
 //! | [`origin`] | [`HttpOrigin`](origin::HttpOrigin), a web server on the connector's side |
+//! | [`ingress`] | [`Ingress`](ingress::Ingress), cloudflared's rules: which origin answers which visitor |
 //! | [`Credentials`] | token and credentials file, in cloudflared's shapes |
 //!
 //! # Features
@@ -51,7 +52,8 @@
 //! | Feature | Default | Brings |
 //! |---|---|---|
 //! | `cluster` | no | `cluster`: a directory of nodes with leases, one authenticated hop between them |
-//! | `http-origin` | yes | [`HttpOrigin`](origin::HttpOrigin): HTTP/1.1 through hyper |
+//! | `http-origin` | yes | [`HttpOrigin`](origin::HttpOrigin): HTTP/1.1 and HTTP/2 through hyper |
+//! | `ingress` | yes | [`ingress`]: rules in YAML and JSON; brings `http-origin` and `tls` |
 //! | `redis` | no | `cluster::RedisDirectory`, for nodes on several machines |
 //! | `metrics` | no | the metrics of [`telemetry`], through the `metrics` facade |
 //! | `tls` | yes | [`TlsDialer`](connector::TlsDialer): TCP and rustls; the crypto provider is yours |
@@ -78,6 +80,9 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod id;
+#[cfg(feature = "ingress")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ingress")))]
+pub mod ingress;
 mod limits;
 mod net;
 pub mod origin;

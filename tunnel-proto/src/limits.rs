@@ -198,7 +198,7 @@ pub(crate) const HALF_CLOSED_QUIET: Duration = Duration::from_secs(10);
 /// dropped.
 pub(crate) const INTERIM_RESPONSES: usize = 16;
 
-/// A pushed configuration with its version, in JSON. A longer one is refused.
+/// A pushed configuration with its version, in JSON, or a configuration file. A longer one is refused.
 pub(crate) const CONFIGURATION_BYTES: usize = 1024 * 1024;
 
 /// How long a connector may take to apply a pushed configuration and to say so.
@@ -229,3 +229,65 @@ pub(crate) const REDIS_RECONNECT: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(1));
 #[cfg(feature = "redis")]
 pub(crate) const REDIS_RETRIES: usize = 3;
+/// Values in a configuration once YAML's aliases stand in full. More are refused: twenty lines of
+/// aliases can name a billion.
+#[cfg(feature = "ingress")]
+pub(crate) const CONFIGURATION_VALUES: usize = 64 * 1024;
+
+/// Lists and maps inside one another in a configuration. cloudflared's shape needs 6; more are
+/// refused.
+#[cfg(feature = "ingress")]
+pub(crate) const CONFIGURATION_DEPTH: usize = 16;
+
+/// Ingress rules. A request is held against one after another, so this bounds its time; more are
+/// refused.
+#[cfg(feature = "ingress")]
+pub(crate) const INGRESS_RULES: usize = 4_096;
+
+/// A rule's path as written, in bytes. A longer one is refused.
+#[cfg(feature = "ingress")]
+pub(crate) const PATH_PATTERN_BYTES: usize = 4_096;
+
+/// Memory for a compiled path. An expression such as `(a{99}){99}` that needs more is refused.
+#[cfg(feature = "ingress")]
+pub(crate) const PATH_PATTERN_MEMORY_BYTES: usize = 256 * 1024;
+
+/// Memory that a path's matching may fill with what it learned, in each thread at work on it; it
+/// starts anew at this bound.
+#[cfg(feature = "ingress")]
+pub(crate) const PATH_PATTERN_CACHE_BYTES: usize = 256 * 1024;
+
+/// Problems told about one configuration. What follows is counted, not told.
+#[cfg(feature = "ingress")]
+pub(crate) const CONFIGURATION_PROBLEMS: usize = 100;
+
+/// A visitor's body of unknown length for an origin that needs a length. A longer one is
+/// answered with 411.
+#[cfg(feature = "http-origin")]
+pub(crate) const BUFFERED_REQUEST_BYTES: usize = 1024 * 1024;
+
+/// Keys in an issuer's key set. Access has two or three; more are refused.
+#[cfg(feature = "ingress")]
+pub(crate) const ACCESS_KEYS: usize = 64;
+
+/// An issuer's key set, in bytes. A longer one is not read to its end and counts as none.
+#[cfg(feature = "ingress")]
+pub(crate) const ACCESS_KEYS_BYTES: usize = 256 * 1024;
+
+/// Fetching an issuer's keys. Visitors wait for it; afterwards their tokens count for nothing.
+#[cfg(feature = "ingress")]
+pub(crate) const ACCESS_KEYS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two fetches of an issuer's keys: tokens with invented key names must not become load
+/// there.
+#[cfg(feature = "ingress")]
+pub(crate) const ACCESS_KEYS_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long keys are used before they are fetched again: a key that was withdrawn opens nothing
+/// after this.
+#[cfg(feature = "ingress")]
+pub(crate) const ACCESS_KEYS_FRESH: Duration = Duration::from_secs(60 * 60);
+
+/// How long keys are used while they can't be fetched. Afterwards nobody passes.
+#[cfg(feature = "ingress")]
+pub(crate) const ACCESS_KEYS_USABLE: Duration = Duration::from_secs(24 * 60 * 60);

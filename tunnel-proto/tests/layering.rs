@@ -17,6 +17,7 @@ const LAYERS: [&str; 15] = [
     "telemetry",
     "net",
     "origin",
+    "ingress",
     "edge",
     "cluster",
     "connector",

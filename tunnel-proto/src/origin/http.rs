@@ -1,45 +1,52 @@
-//! An origin that speaks HTTP/1.1.
+//! An origin that speaks HTTP.
 
 use std::{
-    error::Error as StdError,
+    future::poll_fn,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Response, Uri, uri};
-use http_body::{Body, Frame, SizeHint};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header, uri};
+use http_body::Body;
+use hyper_util::client::legacy::Client;
 use tower_service::Service;
 
-use super::{OriginError, OriginFailure};
-use crate::{
-    error::{Error, ErrorKind},
-    net::body::Incoming,
+use super::{
+    OriginError, OriginFailure,
+    body::{OriginBody, RequestBody},
+    dial::{self, Dial},
+    http_builder::HttpOriginBuilder,
 };
+use crate::{error::Error, limits, net::body::Incoming};
 
 /// A web server on the connector's side, such as `http://10.0.0.5:8080`.
 ///
 /// Connections are kept and used again. The request's `Host`, method, path and headers arrive as
-/// the visitor sent them; nothing is added.
+/// the visitor sent them; nothing is added unless an option of the [builder](Self::builder) says
+/// so. In particular no `Accept-Encoding` is, which cloudflared adds.
 #[derive(Debug, Clone)]
-pub struct HttpOrigin {
-    client: Client<HttpConnector, Incoming>,
-    authority: uri::Authority,
+pub struct HttpOrigin(pub(super) Arc<Server>);
+
+/// One for all clones: a service is cloned for each request.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) client: Client<Dial, RequestBody>,
+    /// Speaks HTTP/1.1, for what HTTP/2 does not carry here: a WebSocket.
+    pub(super) http1: Option<Client<Dial, RequestBody>>,
+    pub(super) scheme: uri::Scheme,
+    /// As given, for people.
+    pub(super) authority: uri::Authority,
+    /// Whether the request's host stands for the connection: it is the name that TLS asks for, or
+    /// HTTP/2's `:authority`.
+    pub(super) connects_by_host: bool,
+    pub(super) host_header: Option<HeaderValue>,
+    /// Whether the server reads bodies of known length only.
+    pub(super) needs_length: bool,
 }
 
-/// A TCP connection to the origin (cloudflared's `connectTimeout`).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// An idle connection is kept this long (cloudflared's `keepAliveTimeout`).
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// Idle connections kept. cloudflared keeps 100, which is fewer than a busy site has visitors.
-const KEEP_ALIVE_CONNECTIONS: usize = 1_024;
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 impl HttpOrigin {
     /// Points to an origin: `http://` with a host and perhaps a port, and no path.
@@ -48,35 +55,63 @@ impl HttpOrigin {
     ///
     /// Anything else is the caller's fault, with what would be right.
     pub fn new(url: &str) -> Result<Self, Error> {
-        let uri: Uri =
-            url.parse().map_err(|error| caller(url, "is not a URL").with_source(error))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some(_) => return Err(caller(url, "has a scheme other than `http`")),
-            None => return Err(caller(url, "lacks `http://`")),
-        }
-        if uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
-            return Err(caller(url, "has a path, but visitors bring their own"));
-        }
-        let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@'))
-        else {
-            return Err(caller(url, "has no plain host"));
-        };
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(KEEP_ALIVE_TIMEOUT)
-            .pool_max_idle_per_host(KEEP_ALIVE_CONNECTIONS)
-            .set_host(false)
-            .build(connector);
-        Ok(Self { client, authority: authority.clone() })
+        Self::builder(url).build()
     }
 
-    /// The origin's host and port as given.
+    /// Starts with where the origin is: `http://`, `https://`, `unix:` or `unix+tls:`.
+    pub fn builder(url: impl Into<String>) -> HttpOriginBuilder {
+        HttpOriginBuilder::new(url.into())
+    }
+
+    /// The origin's host and port as given; `localhost` for a Unix socket.
     pub fn authority(&self) -> &str {
-        self.authority.as_str()
+        self.0.authority.as_str()
+    }
+
+    /// Sends a request that is not a visitor's.
+    #[cfg(feature = "ingress")]
+    pub(crate) async fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<OriginBody>, OriginError> {
+        self.0.send(request).await
+    }
+}
+
+impl Server {
+    async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<OriginBody>, OriginError> {
+        self.state_host(&mut request);
+        let target = self.target(&request);
+        *request.uri_mut() =
+            target.map_err(|error| OriginError::new(OriginFailure::Unknown, error))?;
+        if self.http1.is_some() {
+            // HTTP/2 states the host in `:authority`; hyper makes it `Host` where it speaks HTTP/1.1.
+            request.headers_mut().remove(header::HOST);
+        }
+        let response = self.client.request(request).await.map_err(failed)?;
+        Ok(response.map(OriginBody::stream))
+    }
+
+    fn state_host(&self, request: &mut Request<RequestBody>) {
+        if let Some(host) = &self.host_header
+            && let Some(given) = request.headers_mut().insert(header::HOST, host.clone())
+        {
+            request.headers_mut().insert(FORWARDED_HOST, given);
+        }
+    }
+
+    fn target(&self, request: &Request<RequestBody>) -> Result<Uri, http::Error> {
+        let authority = match request.headers().get(header::HOST) {
+            Some(host) if self.connects_by_host => {
+                uri::Authority::from_maybe_shared(Bytes::copy_from_slice(host.as_bytes()))?
+            }
+            _ => self.authority.clone(),
+        };
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        Uri::builder().scheme(self.scheme.clone()).authority(authority).path_and_query(path).build()
     }
 }
 
@@ -89,90 +124,50 @@ impl Service<Request<Incoming>> for HttpOrigin {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
-        let target = Uri::builder()
-            .scheme(uri::Scheme::HTTP)
-            .authority(self.authority.clone())
-            .path_and_query(request.uri().path_and_query().map_or("/", |path| path.as_str()))
-            .build();
-        let client = self.client.clone();
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let server = Arc::clone(&self.0);
         Box::pin(async move {
-            *request.uri_mut() =
-                target.map_err(|error| OriginError::new(OriginFailure::Unknown, error))?;
-            let response = client.request(request).await.map_err(|error| {
-                let failure = if error.is_connect() {
-                    connect_failure(&error)
-                } else {
-                    OriginFailure::BrokeOff
-                };
-                OriginError::new(failure, error)
-            })?;
-            Ok(response.map(OriginBody))
+            let (parts, body) = request.into_parts();
+            let is_framed = body.is_end_stream() || body.size_hint().exact().is_some();
+            let body = if server.needs_length && !is_framed {
+                match whole(body).await? {
+                    Some(body) => RequestBody::Whole(Some(body).filter(|body| !body.is_empty())),
+                    None => return Ok(length_required()),
+                }
+            } else {
+                RequestBody::Stream(body)
+            };
+            server.send(Request::from_parts(parts, body)).await
         })
     }
 }
 
-/// The body of an origin's response.
-#[derive(Debug)]
-pub struct OriginBody(hyper::body::Incoming);
-
-impl Body for OriginBody {
-    type Data = Bytes;
-    type Error = OriginError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, OriginError>>> {
-        Pin::new(&mut self.0)
-            .poll_frame(cx)
-            .map_err(|error| OriginError::new(OriginFailure::BrokeOff, error))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
+fn failed(error: hyper_util::client::legacy::Error) -> OriginError {
+    let failure = if error.is_connect() { dial::failure(&error) } else { OriginFailure::BrokeOff };
+    OriginError::new(failure, error)
 }
 
-fn connect_failure(error: &(dyn StdError + 'static)) -> OriginFailure {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::TimedOut
-        {
-            return OriginFailure::TimedOut;
-        }
-        next = error.source();
-    }
-    OriginFailure::Unreachable
-}
-
-fn caller(url: &str, what: &str) -> Error {
-    let url = url.escape_debug();
-    ErrorKind::Caller(format!("the origin `{url}` {what}; write it as `http://HOST:PORT`")).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_that_can_not_work_say_what_would() {
-        for good in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:80/"] {
-            assert!(HttpOrigin::new(good).is_ok(), "{good}");
-        }
-        for bad in
-            ["", "127.0.0.1:80", "https://a.test", "http://a.test/x", "http://u@a.test", "a b"]
-        {
-            let error = HttpOrigin::new(bad).unwrap_err();
-            assert!(
-                error.is_caller_fault() && error.to_string().contains("http://HOST:PORT"),
-                "{error}"
-            );
+/// Reads a body to its end, if that is within the bound. Trailers have no place beside a length.
+async fn whole(mut body: Incoming) -> Result<Option<Bytes>, OriginError> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|error| OriginError::new(OriginFailure::Unknown, error))?;
+        if let Ok(data) = frame.into_data() {
+            if whole.len() + data.len() > limits::BUFFERED_REQUEST_BYTES {
+                return Ok(None);
+            }
+            whole.extend_from_slice(&data);
         }
     }
+    Ok(Some(whole.freeze()))
+}
+
+/// cloudflared would write the body unframed into a connection that it uses again: what the
+/// visitor sent would be the next visitor's request.
+fn length_required() -> Response<OriginBody> {
+    let mut response = Response::new(OriginBody::whole("The origin needs a Content-Length.\n"));
+    *response.status_mut() = StatusCode::LENGTH_REQUIRED;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
 }

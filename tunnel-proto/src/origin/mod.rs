@@ -1,17 +1,37 @@
 //! What answers a visitor's request at the connector's end.
 
 #[cfg(feature = "http-origin")]
+mod body;
+#[cfg(all(feature = "http-origin", feature = "tls"))]
+mod danger;
+#[cfg(feature = "http-origin")]
+mod dial;
+#[cfg(feature = "http-origin")]
+mod fixed;
+#[cfg(feature = "http-origin")]
 mod http;
+#[cfg(feature = "http-origin")]
+mod http_builder;
 mod network;
+#[cfg(feature = "http-origin")]
+mod transport;
 
 use std::{error::Error as StdError, fmt};
 
-#[cfg(feature = "http-origin")]
-pub use self::http::HttpOrigin;
-pub use self::network::PrivateNetwork;
-pub use crate::stream::response::OriginFailure;
-
+#[cfg(all(feature = "http-origin", feature = "tls"))]
+pub use self::danger::danger_accept_any_certificate;
 pub(crate) use self::network::Declined;
+pub use self::network::PrivateNetwork;
+#[cfg(feature = "http-origin")]
+pub use self::{
+    body::OriginBody,
+    fixed::{HelloOrigin, StatusOrigin},
+    http::HttpOrigin,
+    http_builder::HttpOriginBuilder,
+};
+#[cfg(feature = "ingress")]
+pub(crate) use self::{body::RequestBody, fixed::status};
+pub use crate::stream::response::OriginFailure;
 
 /// Why an origin gave no answer.
 ///
