@@ -87,6 +87,11 @@ impl Error {
         matches!(self.kind, ErrorKind::Unreachable(_))
     }
 
+    /// Whether a connection under the call is gone.
+    pub(crate) fn is_network(&self) -> bool {
+        matches!(self.kind, ErrorKind::Network(_))
+    }
+
     /// Whose fault it is in a word, for metrics.
     #[cfg(feature = "metrics")]
     pub(crate) fn reason(&self) -> &'static str {

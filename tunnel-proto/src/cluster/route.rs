@@ -67,7 +67,7 @@ impl<D: Directory> Cluster<D> {
     {
         if let Some(tunnel) = self.router.tunnel(tunnel) {
             match tunnel.ready().await {
-                Ok(ready) => return ready.send(request).await,
+                Ok(ready) => return tunnel.send_over(ready, request).await,
                 Err(error) if error.is_offline() => {}
                 Err(error) => return Err(error),
             }

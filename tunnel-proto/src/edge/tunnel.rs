@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use tracing::debug;
 
 use super::{
     connection::{Connection, Phase},
@@ -55,8 +56,9 @@ impl Tunnel {
 
     /// Sends a request over the connection with the fewest requests in flight.
     ///
-    /// A request goes out once. If a connection turns out to be gone before anything was sent, the
-    /// next one is tried.
+    /// A request goes out once. If its connection turns out to be gone before anything was sent, the
+    /// next one is tried. If the connection is lost while the answer is awaited, a request that is idempotent
+    /// (RFC 9110 section 9.2.2) and has no body is sent once more, over another connection.
     ///
     /// # Errors
     ///
@@ -71,7 +73,30 @@ impl Tunnel {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        self.ready().await?.send(request).await
+        let ready = self.ready().await?;
+        self.send_over(ready, request).await
+    }
+
+    /// The same, beginning with a connection that is known to have room.
+    pub(crate) async fn send_over<B>(
+        &self,
+        ready: Ready,
+        request: Request<B>,
+    ) -> Result<Response<Incoming>, Error>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let is_repeatable = parts.method.is_idempotent() && body.is_end_stream();
+        let spare = is_repeatable.then(|| Request::from_parts(parts.clone(), Incoming::empty()));
+        match (ready.send(Request::from_parts(parts, body)).await, spare) {
+            (Err(error), Some(spare)) if error.is_network() => {
+                debug!(tunnel = %self.id, %error, "a request is sent once more");
+                Box::pin(async { self.ready().await?.send(spare).await }).await
+            }
+            (answer, _) => answer,
+        }
     }
 
     /// Asks for a WebSocket, as [`Connection::upgrade`], over the connection with the fewest requests

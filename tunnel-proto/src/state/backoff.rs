@@ -64,6 +64,33 @@ mod tests {
         assert!((1_400..2_200).contains(&dials), "{dials}");
     }
 
+    /// Twenty-four hours without an edge, a thousand times, each with its own luck.
+    #[test]
+    fn a_day_of_waits_stays_within_its_bound_and_never_stops_or_bursts() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let backoff = Backoff::default();
+        let mut luck = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..1_000 {
+            let mut now = Duration::ZERO;
+            let mut last_ten = std::collections::VecDeque::new();
+            while now < DAY {
+                luck ^= luck << 13;
+                luck ^= luck >> 7;
+                luck ^= luck << 17;
+                #[expect(clippy::cast_possible_truncation, reason = "any 32 bits will do")]
+                let wait = backoff.wait(now, luck as u32);
+                let bound = (now / 8).clamp(backoff.floor, backoff.ceiling);
+                assert!(bound / 2 <= wait && wait <= bound, "{wait:?} after {now:?}");
+                now += wait;
+                last_ten.push_back(now);
+                if last_ten.len() > 10 {
+                    let begun = last_ten.pop_front().unwrap();
+                    assert!(now - begun >= Duration::from_secs(5), "ten dials since {begun:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn waits_are_never_nothing() {
         assert!(Backoff::default().wait(Duration::ZERO, 0) >= Duration::from_millis(500));
