@@ -39,6 +39,7 @@
 //! | Where | What |
 //! |---|---|
 //! | [`edge`] | [`Acceptor`](edge::Acceptor) registers connectors, [`Router`](edge::Router) knows which tunnel owns a host name, [`Tunnel`](edge::Tunnel) sends requests |
+//! | `aws-lc-rs` | no | [`tls::post_quantum`]: X25519MLKEM768; needs a C compiler |
 //! | `cluster` | several edge nodes that answer for one another's tunnels (feature `cluster`) |
 //! | [`connector`] | [`Connector`](connector::Connector) keeps connections up and answers with a service |
 //! | [`TunnelIo`], [`relay`] | the bytes of a WebSocket or TCP flow, and how to join them to a socket |
@@ -92,6 +93,8 @@ mod state;
 mod stream;
 pub mod telemetry;
 
+#[cfg(feature = "tls")]
+pub use self::net::tls;
 pub use self::{
     credentials::Credentials,
     error::Error,

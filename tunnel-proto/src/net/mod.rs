@@ -8,5 +8,7 @@ pub(crate) mod liveness;
 pub(crate) mod relay;
 pub(crate) mod settings;
 mod spill;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub(crate) mod upgrade;
 pub(crate) mod upload;
