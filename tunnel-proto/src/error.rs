@@ -9,6 +9,7 @@ use std::{error::Error as StdError, fmt, time::Duration};
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
+    limit: Option<&'static str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -107,12 +108,28 @@ impl Error {
         }
     }
 
+    /// The bound that was reached, by its name in [`limits`](crate::limits), if one was.
+    pub fn limit(&self) -> Option<&'static str> {
+        self.limit
+    }
+
     /// The connection under a tunnel broke.
     pub(crate) fn broken(error: std::io::Error) -> Self {
         // What watches over the bytes of a connection says more than that it broke.
         error.downcast().unwrap_or_else(|error| {
             Self::from(ErrorKind::Network("the tunnel connection broke".into())).with_source(error)
         })
+    }
+
+    /// The same for one more listener, without its source.
+    pub(crate) fn again(&self) -> Self {
+        Self { kind: self.kind.clone(), limit: self.limit, source: None }
+    }
+
+    /// Names the bound that was reached.
+    pub(crate) fn with_limit(mut self, name: &'static str) -> Self {
+        self.limit = Some(name);
+        self
     }
 
     pub(crate) fn with_source(
@@ -137,6 +154,10 @@ impl fmt::Display for Error {
             ErrorKind::Busy => f.write_str("every connection of the tunnel is full"),
             ErrorKind::Offline => f.write_str("no connector of the tunnel is connected"),
             ErrorKind::Cancelled => f.write_str("the other side gave up on the stream"),
+        }?;
+        match self.limit {
+            Some(limit) => write!(f, " ({limit})"),
+            None => Ok(()),
         }
     }
 }
@@ -149,7 +170,7 @@ impl StdError for Error {
 
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
-        Self { kind, source: None }
+        Self { kind, limit: None, source: None }
     }
 }
 
@@ -189,6 +210,13 @@ pub(crate) fn one_line(error: &(dyn StdError + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bound_is_named() {
+        let error = Error::from(ErrorKind::Busy).with_limit("STREAM_WAIT");
+        assert_eq!(error.limit(), Some("STREAM_WAIT"));
+        assert_eq!(error.to_string(), "every connection of the tunnel is full (STREAM_WAIT)");
+    }
 
     #[test]
     fn a_refusal_says_whether_to_come_back() {

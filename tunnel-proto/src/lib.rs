@@ -84,7 +84,7 @@ mod id;
 #[cfg(feature = "ingress")]
 #[cfg_attr(docsrs, doc(cfg(feature = "ingress")))]
 pub mod ingress;
-mod limits;
+pub mod limits;
 mod net;
 pub mod origin;
 mod rpc;

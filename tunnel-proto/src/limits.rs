@@ -4,290 +4,327 @@ use std::time::Duration;
 
 /// A whole message on the control stream before registration. Registrations are about 600 bytes;
 /// a longer one ends the stream.
-pub(crate) const RPC_MESSAGE_BYTES_ANONYMOUS: usize = 64 * 1024;
+pub const RPC_MESSAGE_BYTES_ANONYMOUS: usize = 64 * 1024;
 
 /// A whole message on the control stream of a registered connection: a connector reports its
 /// local configuration there. A longer one ends the stream.
-pub(crate) const RPC_MESSAGE_BYTES: usize = 1024 * 1024;
+pub const RPC_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// Segments in one Cap'n Proto message. cloudflared sends one; the crate's own default is 512.
-pub(crate) const RPC_SEGMENTS: usize = 64;
+pub const RPC_SEGMENTS: usize = 64;
+
+/// How often over a message may be read, in its own lengths. Pointers can name the same bytes many
+/// times; an honest message is read once, and once more to echo it. More is unreadable.
+pub const RPC_TRAVERSALS: usize = 4;
+
+/// Pointers within pointers in one Cap'n Proto message. A registration has six. Deeper ones, and
+/// circles, are unreadable.
+pub const RPC_NESTING: i32 = 32;
 
 /// Questions that a connector may leave unfinished. cloudflared has two at most.
-pub(crate) const RPC_QUESTIONS: usize = 64;
+pub const RPC_QUESTIONS: usize = 64;
 
 /// Answers queued for a connector that does not read. More ends the stream.
-pub(crate) const RPC_OUTPUT_BYTES: usize = 1024 * 1024;
+pub const RPC_OUTPUT_BYTES: usize = 1024 * 1024;
 
-/// From the end of TLS to a registration, on the edge; cloudflared gives up after 5 s.
-pub(crate) const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the end of TLS to a registration, on both ends; cloudflared gives up after 5 s.
+pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that one source address may make at once, and the time after which it may make one more:
+/// 25 connectors behind one address come back together, and a cloudflared that dials 17,000 times a
+/// second gets ten handshakes in it. Settable in [`Admission`](crate::edge::Admission), as all
+/// bounds of a source are. More are refused before TLS.
+pub const SOURCE_CONNECTIONS: (u32, Duration) = (100, Duration::from_millis(100));
+
+/// Registrations of one source address that may fail at once, and the time after which one more may: a
+/// wrong token is seen at once, and guessing a secret gets 29,000 tries a day. More are refused
+/// before TLS.
+pub const SOURCE_FAILURES: (u32, Duration) = (20, Duration::from_secs(3));
+
+/// Connections of one source address that have not registered, at once: each costs some 100 kB
+/// until [`REGISTER_TIMEOUT`]. More are refused before TLS.
+pub const SOURCE_UNREGISTERED: u32 = 100;
+
+/// Connections of all addresses that have not registered, at once. More are refused before TLS.
+pub const UNREGISTERED: u32 = 2_000;
+
+/// Source addresses remembered, some 80 bytes each. Those that owe nothing make room for others; if
+/// all owe, strangers are refused before TLS.
+pub const SOURCES: usize = 65_536;
 
 /// How long a refused connector may take to read why, before the edge hangs up.
-pub(crate) const REFUSAL_LINGER: Duration = Duration::from_millis(500);
+pub const REFUSAL_LINGER: Duration = Duration::from_millis(500);
 
-/// An origin's header list as one serialized value, and the lists around it. Beyond it HTTP/2
-/// itself answers 431 on requests, and a response becomes an error of that stream.
-pub(crate) const HEADER_LIST_BYTES: u32 = 1024 * 1024;
+/// An origin's header list as one serialized value, with what is around it, and an origin's trailers:
+/// as much as cloudflared lets through. A longer one becomes an error of that stream.
+pub const RESPONSE_HEADER_LIST_BYTES: u32 = 1024 * 1024;
+
+/// A visitor's header list, in a connector: as much as the largest public edge takes. HTTP/2 itself
+/// answers 431 to more.
+pub const REQUEST_HEADER_LIST_BYTES: u32 = 128 * 1024;
 
 /// Headers of one response after unpacking. More is a peer's fault: `http::HeaderMap` holds
 /// 32,768 at most.
-pub(crate) const HEADER_COUNT: usize = 8_192;
+pub const HEADER_COUNT: usize = 8_192;
 
 /// Flow-control window of one stream, cloudflared's own: 21 MB/s at 50 ms. What a reader who stops
 /// reading leaves lying here.
-pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
+pub const STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// Flow-control window of a connection: a hundred stalled streams leave room for the others. The most
 /// that one connection can make us hold.
-pub(crate) const CONNECTION_WINDOW: u32 = 128 * 1024 * 1024;
+pub const CONNECTION_WINDOW: u32 = 128 * 1024 * 1024;
 
 /// Small unread DATA frames that a connection may hold, in bytes charged by `h2` (256 less the
 /// frame's length for each); beyond it `h2` ends the connection. Bodies of unknown length are taken
 /// out at once (`net::spill`), so this is room for what arrives in one turn of the scheduler: 128 reads
 /// of 16 KiB, in frames of one byte, are charged 53 MB.
-pub(crate) const DATA_FRAME_BUDGET: usize = 64 * 1024 * 1024;
+pub const DATA_FRAME_BUDGET: usize = 64 * 1024 * 1024;
 
 /// Largest DATA frame we take and send. Larger ones are slower and delay other streams.
-pub(crate) const FRAME_BYTES: u32 = 64 * 1024;
+pub const FRAME_BYTES: u32 = 64 * 1024;
 
 /// Unsent bytes that one stream may hold; then its source is not read any further.
-pub(crate) const SEND_BUFFER_BYTES: usize = 256 * 1024;
+pub const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Requests that the edge may have open on one connection. More wait, then fail as busy.
-pub(crate) const CONCURRENT_STREAMS: u32 = 1_000;
+pub const CONCURRENT_STREAMS: u32 = 1_000;
 
 /// How long a request waits for a free stream before it fails as busy.
-pub(crate) const STREAM_WAIT: Duration = Duration::from_secs(10);
+pub const STREAM_WAIT: Duration = Duration::from_secs(10);
 
-/// Quiet time after which a peer is asked whether it is alive, and the time it has to answer.
-pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(10);
-pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two questions to a peer whether it is alive.
+pub const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a peer may take to say that it is alive; then the connection ends.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// PING frames that a peer may send in a second. A peer that looks for signs of life sends one in
 /// ten; more end the connection, because each is answered.
-pub(crate) const PINGS_PER_SECOND: u32 = 100;
+pub const PINGS_PER_SECOND: u32 = 100;
 
 /// SETTINGS frames that a peer may send in a second. A connection has one or two in its life; more
 /// end it, because each is answered.
-pub(crate) const SETTINGS_PER_SECOND: u32 = 50;
+pub const SETTINGS_PER_SECOND: u32 = 50;
 
 /// Streams that a peer may reset in a second. All the visitors of a connection may leave at once, and
 /// as many come and leave again; beyond that a reset is a way to have work done without waiting for
 /// it, and the connection ends. A connector may also reset each stream that the edge opened.
-pub(crate) const RESETS_PER_SECOND: u32 = 2 * CONCURRENT_STREAMS;
+pub const RESETS_PER_SECOND: u32 = 2 * CONCURRENT_STREAMS;
 
 /// Streams that a peer may make us reset in a second, by breaking the rules on them. Frames that were
 /// on their way when we reset a stream count too, which is why it is not nothing. More end the
 /// connection. `h2` has a counter of its own, but over the life of a connection: it is off.
-pub(crate) const PROVOKED_RESETS_PER_SECOND: u32 = 1_000;
+pub const PROVOKED_RESETS_PER_SECOND: u32 = 1_000;
 
 /// Reset streams that are remembered, so that what was on its way to them is dropped without another
 /// reset: those of two busy seconds.
-pub(crate) const REMEMBERED_RESETS: usize = 2 * CONCURRENT_STREAMS as usize;
+pub const REMEMBERED_RESETS: usize = 2 * CONCURRENT_STREAMS as usize;
 
 /// `WINDOW_UPDATE` frames that a peer may send in a second, beside one for each KiB it was sent: enough
 /// for 10,000 small messages, each of which is taken on the stream and on the connection. More
 /// end the connection.
-pub(crate) const WINDOW_UPDATES_PER_SECOND: u32 = 20_000;
+pub const WINDOW_UPDATES_PER_SECOND: u32 = 20_000;
 
 /// HEADERS frames that a connector may send in a second beside those that were asked for. More end the
 /// connection.
-pub(crate) const RESPONSE_HEADS_PER_SECOND: u32 = 1_000;
+pub const RESPONSE_HEADS_PER_SECOND: u32 = 1_000;
 
 /// HEADERS frames that one request asks for: an answer, trailers, and `100 Continue` or early hints
 /// several times.
-pub(crate) const HEADS_PER_STREAM: u32 = 8;
+pub const HEADS_PER_STREAM: u32 = 8;
 
 /// Frames of kinds that a tunnel has no use for (PRIORITY, GOAWAY, unknown ones), in a second. More end
 /// the connection.
-pub(crate) const OTHER_FRAMES_PER_SECOND: u32 = 1_000;
+pub const OTHER_FRAMES_PER_SECOND: u32 = 1_000;
 
 /// Frames of one kind that a peer can have earned by what it was sent: those of a busy second.
-pub(crate) const EARNED_FRAMES: u32 = 100_000;
+pub const EARNED_FRAMES: u32 = 100_000;
 
 /// A TCP connection and a TLS handshake to the edge, each.
-pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Reaching another edge node: TCP, TLS and HTTP/2 together. Nodes are near one another, and a
 /// request waits meanwhile.
 #[cfg(feature = "cluster")]
-pub(crate) const NODE_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+pub const NODE_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a node that could not be reached is tried after all others.
 #[cfg(feature = "cluster")]
-pub(crate) const NODE_REST: Duration = Duration::from_secs(2);
+pub const NODE_REST: Duration = Duration::from_secs(2);
 
 /// Nodes tried for one request. Then it fails with the last one's error.
 #[cfg(feature = "cluster")]
-pub(crate) const NODE_ATTEMPTS: usize = 3;
+pub const NODE_ATTEMPTS: usize = 3;
 
 /// Connections kept to one other node, so that no one of them is a bottleneck. When all are full,
 /// a request fails as busy.
 #[cfg(feature = "cluster")]
-pub(crate) const NODE_CONNECTIONS: usize = 4;
+pub const NODE_CONNECTIONS: usize = 4;
 
 /// Requests in flight on every connection to a node before one more connection is opened.
 #[cfg(feature = "cluster")]
-pub(crate) const NODE_BUSY_STREAMS: usize = 200;
+pub const NODE_BUSY_STREAMS: usize = 200;
 
 /// Nodes that connections are kept to. Beyond it, those without a connection are forgotten.
 #[cfg(feature = "cluster")]
-pub(crate) const NODES: usize = 256;
+pub const NODES: usize = 256;
 
 /// Connections to the node listener that have not yet shown a certificate. More wait in the
 /// socket's own queue.
 #[cfg(feature = "cluster")]
-pub(crate) const NODE_HANDSHAKES: usize = 64;
+pub const NODE_HANDSHAKES: usize = 64;
 
 /// Nodes that are believed to hold one tunnel. A connector has four connections, and few tunnels
 /// have more than a few connectors. A directory's answer is cut there.
 #[cfg(feature = "cluster")]
-pub(crate) const NODES_PER_TUNNEL: usize = 16;
+pub const NODES_PER_TUNNEL: usize = 16;
 
 /// A node's address as `host:port`: the longest DNS name, a colon and five digits.
 #[cfg(feature = "cluster")]
-pub(crate) const NODE_ADDRESS_BYTES: usize = 259;
+pub const NODE_ADDRESS_BYTES: usize = 259;
 
 /// How long a request waits for the directory. Healthy ones answer in a millisecond; then what is
 /// remembered counts.
 #[cfg(feature = "cluster")]
-pub(crate) const DIRECTORY_WAIT: Duration = Duration::from_millis(500);
+pub const DIRECTORY_WAIT: Duration = Duration::from_millis(500);
 
 /// How long no request asks a directory that failed, so that one that hangs does not delay each.
 #[cfg(feature = "cluster")]
-pub(crate) const DIRECTORY_REST: Duration = Duration::from_secs(1);
+pub const DIRECTORY_REST: Duration = Duration::from_secs(1);
 
 /// How long the directory's answer is used without asking again.
 #[cfg(feature = "cluster")]
-pub(crate) const LOOKUP_FRESH: Duration = Duration::from_secs(1);
+pub const LOOKUP_FRESH: Duration = Duration::from_secs(1);
 
 /// The same for "nobody holds it": short, so that a new tunnel is seen everywhere at once.
 #[cfg(feature = "cluster")]
-pub(crate) const LOOKUP_ABSENT_FRESH: Duration = Duration::from_millis(50);
+pub const LOOKUP_ABSENT_FRESH: Duration = Duration::from_millis(50);
 
 /// How long an answer is used when the directory can't be asked. Wrong ones only cost a dial.
 #[cfg(feature = "cluster")]
-pub(crate) const LOOKUP_REMEMBERED: Duration = Duration::from_secs(600);
+pub const LOOKUP_REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Tunnels whose nodes are remembered. Beyond it, what is not fresh is forgotten first.
 #[cfg(feature = "cluster")]
-pub(crate) const LOOKUP_ENTRIES: usize = 65_536;
+pub const LOOKUP_ENTRIES: usize = 65_536;
 
 /// How long an announcement holds unless it is renewed, which happens at a third of it. A node that
 /// dies is asked in vain for as long at most.
 #[cfg(feature = "cluster")]
-pub(crate) const LEASE: Duration = Duration::from_secs(15);
+pub const LEASE: Duration = Duration::from_secs(15);
 
 /// Tunnels announced in one operation: about 100 kB on the wire.
 #[cfg(feature = "cluster")]
-pub(crate) const ANNOUNCE_BATCH: usize = 500;
+pub const ANNOUNCE_BATCH: usize = 500;
 
 /// How long one announcement may take. It delays no request.
 #[cfg(feature = "cluster")]
-pub(crate) const ANNOUNCE_WAIT: Duration = Duration::from_secs(5);
+pub const ANNOUNCE_WAIT: Duration = Duration::from_secs(5);
 
 /// First and longest wait before an announcement that failed is made again.
 #[cfg(feature = "cluster")]
-pub(crate) const ANNOUNCE_RETRY: (Duration, Duration) =
+pub const ANNOUNCE_RETRY: (Duration, Duration) =
     (Duration::from_millis(250), Duration::from_secs(5));
 
 /// How long one direction of a WebSocket or TCP flow may be quiet after the other has ended.
-pub(crate) const HALF_CLOSED_QUIET: Duration = Duration::from_secs(10);
+pub const HALF_CLOSED_QUIET: Duration = Duration::from_secs(10);
 
 /// Interim responses (1xx) of one request that are passed on. RFC 9110 sets no bound; more are
 /// dropped.
-pub(crate) const INTERIM_RESPONSES: usize = 16;
+pub const INTERIM_RESPONSES: usize = 16;
 
 /// A pushed configuration with its version, in JSON, or a configuration file. A longer one is refused.
-pub(crate) const CONFIGURATION_BYTES: usize = 1024 * 1024;
+pub const CONFIGURATION_BYTES: usize = 1024 * 1024;
 
 /// How long a connector may take to apply a pushed configuration and to say so.
-pub(crate) const CONFIGURATION_WAIT: Duration = Duration::from_secs(30);
+pub const CONFIGURATION_WAIT: Duration = Duration::from_secs(30);
 
 /// TCP connection to an address in the private network (cloudflared's `warp-routing.connectTimeout`).
-pub(crate) const FLOW_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const FLOW_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// TCP flows that a connector carries at once, unless set. cloudflared has no bound; each flow
 /// holds a socket, and 1,024 is the usual limit of a process's open files.
-pub(crate) const ACTIVE_FLOWS: usize = 1_000;
+pub const ACTIVE_FLOWS: usize = 1_000;
 
 /// A connector's local configuration that the edge keeps for its operator. A longer one is let go:
 /// with thousands of connectors, whole megabytes would add up.
-pub(crate) const LOCAL_CONFIGURATION_BYTES: usize = 64 * 1024;
+pub const LOCAL_CONFIGURATION_BYTES: usize = 64 * 1024;
 
 /// Events that wait for a slow listener. Then it misses the oldest, and is told how many.
-pub(crate) const EVENTS: usize = 1_024;
+pub const EVENTS: usize = 1_024;
 
 /// Connecting to the directory's store, and each answer of it.
 #[cfg(feature = "redis")]
-pub(crate) const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
+pub const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// First and longest wait between attempts to reach the store again, and attempts before operations
-/// that wait for it fail. The next operation starts anew.
+/// First and longest wait between attempts to reach the store again.
 #[cfg(feature = "redis")]
-pub(crate) const REDIS_RECONNECT: (Duration, Duration) =
+pub const REDIS_RECONNECT: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(1));
+/// Attempts to reach the store again, before operations that wait for it fail. The next
+/// operation starts anew.
 #[cfg(feature = "redis")]
-pub(crate) const REDIS_RETRIES: usize = 3;
+pub const REDIS_RETRIES: usize = 3;
+
 /// Values in a configuration once YAML's aliases stand in full. More are refused: twenty lines of
 /// aliases can name a billion.
 #[cfg(feature = "ingress")]
-pub(crate) const CONFIGURATION_VALUES: usize = 64 * 1024;
+pub const CONFIGURATION_VALUES: usize = 64 * 1024;
 
 /// Lists and maps inside one another in a configuration. cloudflared's shape needs 6; more are
 /// refused.
 #[cfg(feature = "ingress")]
-pub(crate) const CONFIGURATION_DEPTH: usize = 16;
+pub const CONFIGURATION_DEPTH: usize = 16;
 
 /// Ingress rules. A request is held against one after another, so this bounds its time; more are
 /// refused.
 #[cfg(feature = "ingress")]
-pub(crate) const INGRESS_RULES: usize = 4_096;
+pub const INGRESS_RULES: usize = 4_096;
 
 /// A rule's path as written, in bytes. A longer one is refused.
 #[cfg(feature = "ingress")]
-pub(crate) const PATH_PATTERN_BYTES: usize = 4_096;
+pub const PATH_PATTERN_BYTES: usize = 4_096;
 
 /// Memory for a compiled path. An expression such as `(a{99}){99}` that needs more is refused.
 #[cfg(feature = "ingress")]
-pub(crate) const PATH_PATTERN_MEMORY_BYTES: usize = 256 * 1024;
+pub const PATH_PATTERN_MEMORY_BYTES: usize = 256 * 1024;
 
 /// Memory that a path's matching may fill with what it learned, in each thread at work on it; it
 /// starts anew at this bound.
 #[cfg(feature = "ingress")]
-pub(crate) const PATH_PATTERN_CACHE_BYTES: usize = 256 * 1024;
+pub const PATH_PATTERN_CACHE_BYTES: usize = 256 * 1024;
 
 /// Problems told about one configuration. What follows is counted, not told.
 #[cfg(feature = "ingress")]
-pub(crate) const CONFIGURATION_PROBLEMS: usize = 100;
+pub const CONFIGURATION_PROBLEMS: usize = 100;
 
 /// A visitor's body of unknown length for an origin that needs a length. A longer one is
 /// answered with 411.
 #[cfg(feature = "http-origin")]
-pub(crate) const BUFFERED_REQUEST_BYTES: usize = 1024 * 1024;
+pub const BUFFERED_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// Keys in an issuer's key set. Access has two or three; more are refused.
 #[cfg(feature = "ingress")]
-pub(crate) const ACCESS_KEYS: usize = 64;
+pub const ACCESS_KEYS: usize = 64;
 
 /// An issuer's key set, in bytes. A longer one is not read to its end and counts as none.
 #[cfg(feature = "ingress")]
-pub(crate) const ACCESS_KEYS_BYTES: usize = 256 * 1024;
+pub const ACCESS_KEYS_BYTES: usize = 256 * 1024;
 
 /// Fetching an issuer's keys. Visitors wait for it; afterwards their tokens count for nothing.
 #[cfg(feature = "ingress")]
-pub(crate) const ACCESS_KEYS_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ACCESS_KEYS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Between two fetches of an issuer's keys: tokens with invented key names must not become load
 /// there.
 #[cfg(feature = "ingress")]
-pub(crate) const ACCESS_KEYS_PAUSE: Duration = Duration::from_secs(30);
+pub const ACCESS_KEYS_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long keys are used before they are fetched again: a key that was withdrawn opens nothing
 /// after this.
 #[cfg(feature = "ingress")]
-pub(crate) const ACCESS_KEYS_FRESH: Duration = Duration::from_secs(60 * 60);
+pub const ACCESS_KEYS_FRESH: Duration = Duration::from_secs(60 * 60);
 
 /// How long keys are used while they can't be fetched. Afterwards nobody passes.
 #[cfg(feature = "ingress")]
-pub(crate) const ACCESS_KEYS_USABLE: Duration = Duration::from_secs(24 * 60 * 60);
+pub const ACCESS_KEYS_USABLE: Duration = Duration::from_secs(24 * 60 * 60);

@@ -12,7 +12,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, watch},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::{Instrument as _, debug, debug_span};
 
@@ -99,8 +99,10 @@ where
 {
     let (io, mut cork) = cork(io, Role::Connector);
     let handshake = timeout(limits::DIAL_TIMEOUT, settings::connector().handshake(io)).await;
-    let mut connection = handshake
-        .map_err(|_| Error::from(ErrorKind::Network("the edge is silent after TLS".into())))??;
+    let mut connection = handshake.map_err(|_| {
+        let error = Error::from(ErrorKind::Network("the edge is silent after TLS".into()));
+        error.with_limit("DIAL_TIMEOUT")
+    })??;
     let mut alive = std::pin::pin!(liveness::watch(connection.ping_pong()));
     let (events, mut control) = mpsc::channel::<ControlEvent>(4);
     let mut greeting = Some(greeting);
@@ -109,6 +111,7 @@ where
     let mut _connected = None;
     let registered = watch::Sender::new(false);
     let mut stopped = shutdown.clone();
+    let mut patience = std::pin::pin!(sleep(limits::REGISTER_TIMEOUT));
     // Dropped with the connection, so work at the origin ends when its stream can't be answered.
     let mut requests = JoinSet::new();
     loop {
@@ -161,6 +164,10 @@ where
             },
             Some(_) = requests.join_next() => {}
             _ = stopped.wait_for(|shutdown| *shutdown), if state == State::Anonymous => return Ok(()),
+            () = &mut patience, if state == State::Anonymous => {
+                let error = Error::from(ErrorKind::Network("the edge did not register us".into()));
+                return Err(error.with_limit("REGISTER_TIMEOUT"));
+            }
             error = &mut alive => return Err(error),
         }
     }

@@ -1,12 +1,15 @@
 //! The control stream as the connector holds it.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
-use h2::{RecvStream, SendStream, server::SendResponse};
+use h2::{RecvStream, server::SendResponse};
 use http::{HeaderValue, Response, header};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     error::{Error, ErrorKind},
+    net::outbox::Outbox,
     rpc::{
         client::{ClientEvent, RegistrationClient},
         registration::Registration,
@@ -47,7 +50,7 @@ async fn converse(
     let mut head = Response::new(());
     head.headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    let mut send = respond.send_response(head, false)?;
+    let mut outbox = Outbox::new(respond.send_response(head, false)?);
     let mut client = RegistrationClient::new(greeting.registration);
     let mut local_configuration = greeting.local_configuration;
     let mut registered = false;
@@ -68,12 +71,13 @@ async fn converse(
             }
             if is_last {
                 client.close();
-                flush(&mut client, &mut send)?;
-                return Ok(send.send_data(Bytes::new(), true)?);
+                outbox.send_now(&mut || client.poll_output())?;
+                return outbox.end();
             }
         }
-        // After the events, because what follows from them shall leave too.
-        flush(&mut client, &mut send)?;
+        // After the events, because what follows from them shall leave too; bootstrap and registration
+        // leave in one piece, as cloudflared sends them.
+        poll_fn(|cx| outbox.poll_send(&mut || client.poll_output(), cx)).await?;
         tokio::select! {
             data = receive.data() => {
                 let Some(data) = data else {
@@ -90,16 +94,4 @@ async fn converse(
             }
         }
     }
-}
-
-fn flush(client: &mut RegistrationClient, send: &mut SendStream<Bytes>) -> Result<(), Error> {
-    // Bootstrap and registration leave in one write, as cloudflared sends them.
-    let mut output = Vec::new();
-    while let Some(message) = client.poll_output() {
-        output.extend(message);
-    }
-    if !output.is_empty() {
-        send.send_data(output.into(), false)?;
-    }
-    Ok(())
 }

@@ -106,10 +106,10 @@ impl<A: Authenticate> Acceptor<A> {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        match timeout(limits::REGISTER_TIMEOUT, self.register(io, source)).await {
-            Ok(registered) => registered,
-            Err(_) => Err(ErrorKind::Network("no registration within ten seconds".into()).into()),
-        }
+        timeout(limits::REGISTER_TIMEOUT, self.register(io, source)).await.unwrap_or_else(|_| {
+            let error = Error::from(ErrorKind::Network("no registration in time".into()));
+            Err(error.with_limit("REGISTER_TIMEOUT"))
+        })
     }
 
     async fn register<T>(&self, io: T, source: Option<SocketAddr>) -> Result<Connection, Error>
@@ -120,8 +120,9 @@ impl<A: Authenticate> Acceptor<A> {
         let (requests, connection) = settings::edge().handshake(io).await?;
         let in_flight = watch::Sender::new(0);
         let driver = Driver::spawn(connection, cork, in_flight.subscribe());
-        let mut control = ControlStream::open(requests.clone()).await?;
-        let registration = control.registration().await?;
+        let explain = |error| driver.explain(error);
+        let mut control = ControlStream::open(requests.clone()).await.map_err(explain)?;
+        let registration = control.registration().await.map_err(explain)?;
         let verdict = self.authenticate.authenticate(&registration).await;
         control.respond(verdict.clone())?;
         match verdict {

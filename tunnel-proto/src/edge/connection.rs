@@ -244,7 +244,7 @@ impl Connection {
         }
         let in_flight = timeout(limits::STREAM_WAIT, self.place())
             .await
-            .map_err(|_| Error::from(ErrorKind::Busy))?;
+            .map_err(|_| Error::from(ErrorKind::Busy).with_limit("STREAM_WAIT"))?;
         let requests = self.shared.requests.clone().ready().await?;
         let features = &self.registration().features;
         let can_half_close = features.iter().any(|feature| feature == Registration::HALF_CLOSE);

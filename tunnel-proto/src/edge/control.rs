@@ -1,7 +1,10 @@
 //! The control stream as the edge holds it.
 
+use std::future::poll_fn;
+
 use crate::{
     error::{Error, ErrorKind},
+    net::outbox::Outbox,
     rpc::{
         registration::{Refusal, Registered, Registration},
         server::{RegistrationServer, ServerEvent},
@@ -9,14 +12,14 @@ use crate::{
     stream::kind::{self, StreamKind},
 };
 use bytes::Bytes;
-use h2::{RecvStream, SendStream, client};
+use h2::{RecvStream, client};
 use http::{HeaderValue, Request, Uri};
 
 /// An open control stream and the state machine behind it.
 #[derive(Debug)]
 pub(super) struct ControlStream {
     server: RegistrationServer,
-    send: SendStream<Bytes>,
+    outbox: Outbox,
     receive: RecvStream,
 }
 
@@ -35,7 +38,11 @@ impl ControlStream {
                 ErrorKind::Peer(format!("the control stream answered with {status}")).into()
             );
         }
-        Ok(Self { server: RegistrationServer::new(), send, receive: response.into_body() })
+        Ok(Self {
+            server: RegistrationServer::new(),
+            outbox: Outbox::new(send),
+            receive: response.into_body(),
+        })
     }
 
     /// Waits for the connector's registration.
@@ -56,7 +63,7 @@ impl ControlStream {
         if !self.server.respond(verdict) {
             return Err(ErrorKind::Network("the connector gave up waiting".into()).into());
         }
-        self.flush()
+        self.send_now()
     }
 
     /// The next event, or nothing when the connector ended the stream.
@@ -66,7 +73,8 @@ impl ControlStream {
     /// Nothing is lost: what has been read is kept in the state machine.
     pub(super) async fn next(&mut self) -> Result<Option<ServerEvent>, Error> {
         loop {
-            self.flush()?;
+            let Self { server, outbox, .. } = self;
+            poll_fn(|cx| outbox.poll_send(&mut || server.poll_output(), cx)).await?;
             if let Some(event) = self.server.poll_event() {
                 return Ok(Some(event));
             }
@@ -76,7 +84,10 @@ impl ControlStream {
             let data = data?;
             self.receive.flow_control().release_capacity(data.len())?;
             let result = self.server.handle_input(&data);
-            self.flush()?;
+            if result.is_err() {
+                // The reason, if there is room for it.
+                self.send_now()?;
+            }
             result?;
         }
     }
@@ -86,11 +97,8 @@ impl ControlStream {
         while let Ok(Some(_)) = self.next().await {}
     }
 
-    /// Hands the machine's output to HTTP/2, which queues it: bounded by the machine's own limit.
-    fn flush(&mut self) -> Result<(), Error> {
-        while let Some(message) = self.server.poll_output() {
-            self.send.send_data(message.into(), false)?;
-        }
-        Ok(())
+    fn send_now(&mut self) -> Result<(), Error> {
+        let Self { server, outbox, .. } = self;
+        outbox.send_now(&mut || server.poll_output())
     }
 }

@@ -1,6 +1,6 @@
 //! The task that reads and writes a connection.
 
-use std::{future::poll_fn, pin::Pin, task::Poll};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use h2::client;
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct Driver {
     task: AbortOnDrop,
     /// Its other end lives in the task.
-    ended: watch::Receiver<Option<String>>,
+    ended: watch::Receiver<Option<Arc<Error>>>,
 }
 
 impl Driver {
@@ -56,7 +56,7 @@ impl Driver {
                 error = driven => error,
                 error = liveness::watch(ping) => error,
             };
-            let _ = reason.send(Some(error.to_string()));
+            let _ = reason.send(Some(Arc::new(error)));
         });
         Self { task: AbortOnDrop(task.abort_handle()), ended }
     }
@@ -77,7 +77,12 @@ impl Driver {
         let mut ended = self.ended.clone();
         async move {
             let _ = ended.wait_for(Option::is_some).await;
-            ended.borrow().clone()
+            ended.borrow().as_ref().map(ToString::to_string)
         }
+    }
+
+    /// Why the connection ended, if that is why a stream on it failed.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        self.ended.borrow().as_ref().map_or(error, |reason| reason.again())
     }
 }

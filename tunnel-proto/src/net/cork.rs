@@ -74,7 +74,7 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
         let mut inner = lock(&self.inner);
         if let Some(flood) = inner.flood {
             let error = Error::from(ErrorKind::Peer(flood.to_string()));
-            return Poll::Ready(Err(io::Error::other(error)));
+            return Poll::Ready(Err(io::Error::other(error.with_limit(flood.limit))));
         }
         if inner.buffer.is_empty() && !inner.unflushed {
             return Poll::Ready(Ok(()));
@@ -201,9 +201,10 @@ impl<T> fmt::Debug for Cork<T> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a shell; read when a budget may be used up")]
+/// tokio's clock, so that tests can pause it. Read when a budget may be used up.
+#[expect(clippy::disallowed_methods, reason = "a shell")]
 fn now() -> Instant {
-    Instant::now()
+    tokio::time::Instant::now().into_std()
 }
 
 fn lock<T>(inner: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -21,7 +21,10 @@ pub(crate) async fn watch(ping: Option<PingPong>) -> Error {
         match timeout(limits::PING_TIMEOUT, ping.ping(Ping::opaque())).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return error.into(),
-            Err(_) => return ErrorKind::Network("the peer no longer answers".into()).into(),
+            Err(_) => {
+                let error = Error::from(ErrorKind::Network("the peer no longer answers".into()));
+                return error.with_limit("PING_TIMEOUT");
+            }
         }
     }
 }

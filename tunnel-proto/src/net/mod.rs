@@ -5,6 +5,7 @@ pub(crate) mod collect;
 pub(crate) mod cork;
 pub(crate) mod io;
 pub(crate) mod liveness;
+pub(crate) mod outbox;
 pub(crate) mod relay;
 pub(crate) mod settings;
 mod spill;

@@ -23,6 +23,7 @@ pub(crate) struct RegistrationClient {
     questions: HashMap<u32, Asked>,
     capability: Option<u32>,
     output: VecDeque<Vec<u8>>,
+    output_bytes: usize,
     events: VecDeque<ClientEvent>,
 }
 
@@ -62,6 +63,7 @@ impl RegistrationClient {
             questions: HashMap::new(),
             capability: None,
             output: VecDeque::new(),
+            output_bytes: 0,
             events: VecDeque::new(),
         };
         let bootstrap = client.ask(Asked::Bootstrap);
@@ -89,7 +91,12 @@ impl RegistrationClient {
                 message::decode(reader, |id| questions.get(&id).map(|asked| asked.expected()))?;
             match message {
                 Message::Unknown | Message::Call { .. } | Message::Bootstrap { .. } => {
-                    self.output.push_back(message::encode_unimplemented(reader)?);
+                    let echo = message::encode_unimplemented(reader)?;
+                    if self.output_bytes + echo.len() > limits::RPC_OUTPUT_BYTES {
+                        let error = peer("answers are not being read");
+                        return Err(error.with_limit("RPC_OUTPUT_BYTES"));
+                    }
+                    self.push(echo);
                 }
                 message => self.handle_message(message)?,
             }
@@ -119,7 +126,9 @@ impl RegistrationClient {
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<Vec<u8>> {
-        self.output.pop_front()
+        let message = self.output.pop_front()?;
+        self.output_bytes -= message.len();
+        Some(message)
     }
 
     fn handle_message(&mut self, message: Message) -> Result<(), Error> {
@@ -188,7 +197,12 @@ impl RegistrationClient {
     }
 
     fn send(&mut self, message: &Message) {
-        self.output.push_back(message::encode(message));
+        self.push(message::encode(message));
+    }
+
+    fn push(&mut self, bytes: Vec<u8>) {
+        self.output_bytes += bytes.len();
+        self.output.push_back(bytes);
     }
 }
 

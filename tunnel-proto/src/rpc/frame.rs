@@ -46,7 +46,9 @@ impl FrameDecoder {
             return Ok(None);
         }
         let mut options = ReaderOptions::new();
-        options.traversal_limit_in_words(Some(self.max_message_bytes / 8 * 4)).nesting_limit(32);
+        options
+            .traversal_limit_in_words(Some(length / 8 * limits::RPC_TRAVERSALS))
+            .nesting_limit(limits::RPC_NESTING);
         let message = serialize::read_message(&self.buffer[..length], options)?;
         self.buffer.advance(length);
         Ok(Some(message))
@@ -59,7 +61,8 @@ impl FrameDecoder {
         };
         let segments = segments as usize;
         if segments >= limits::RPC_SEGMENTS {
-            return Err(ErrorKind::Peer(format!("a message of {segments} segments")).into());
+            let what = format!("a message of {segments} segments");
+            return Err(Error::from(ErrorKind::Peer(what)).with_limit("RPC_SEGMENTS"));
         }
         let segments = segments + 1;
         let table = (4 * (1 + segments)).next_multiple_of(8);
@@ -72,7 +75,14 @@ impl FrameDecoder {
         }
         match usize::try_from(length) {
             Ok(length) if length <= self.max_message_bytes => Ok(Some(length)),
-            _ => Err(ErrorKind::Peer(format!("a message of {length} bytes")).into()),
+            _ => {
+                let limit = match self.max_message_bytes {
+                    limits::RPC_MESSAGE_BYTES => "RPC_MESSAGE_BYTES",
+                    _ => "RPC_MESSAGE_BYTES_ANONYMOUS",
+                };
+                let what = format!("a message of {length} bytes");
+                Err(Error::from(ErrorKind::Peer(what)).with_limit(limit))
+            }
         }
     }
 

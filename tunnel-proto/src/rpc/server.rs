@@ -213,7 +213,7 @@ impl RegistrationServer {
     /// Opens a question. Ids are used again, but only after their `Finish`.
     fn ask(&mut self, id: u32, question: Question) -> Result<(), Error> {
         if self.questions.len() >= limits::RPC_QUESTIONS {
-            return Err(peer("too many unfinished questions"));
+            return Err(peer("too many unfinished questions").with_limit("RPC_QUESTIONS"));
         }
         match self.questions.insert(id, question) {
             None => Ok(()),
@@ -236,7 +236,7 @@ impl RegistrationServer {
 
     fn push(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
         if self.output_bytes + bytes.len() > limits::RPC_OUTPUT_BYTES {
-            return Err(peer("answers are not being read"));
+            return Err(peer("answers are not being read").with_limit("RPC_OUTPUT_BYTES"));
         }
         self.output_bytes += bytes.len();
         self.output.push_back(bytes);

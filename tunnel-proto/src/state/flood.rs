@@ -41,7 +41,8 @@ pub(crate) enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flood {
     what: &'static str,
-    limit: &'static str,
+    /// The bound's name in `limits`.
+    pub(crate) limit: &'static str,
     per_second: u32,
 }
 
@@ -195,18 +196,14 @@ impl FrameWalker {
         let skipped = self.skip.min(bytes.len());
         *bytes = &bytes[skipped..];
         self.skip -= skipped;
-        loop {
-            let wanted = match self.have {
-                HEADER_BYTES.. if self.header[3] == RST_STREAM => RESET_BYTES,
-                _ => HEADER_BYTES,
-            };
-            if self.have == wanted {
-                break;
+        match bytes.first_chunk() {
+            // Nearly always the header is there in one piece.
+            Some(start) if self.have == 0 => {
+                self.header = *start;
+                self.have = self.wanted();
+                *bytes = &bytes[self.have..];
             }
-            let (first, rest) = bytes.split_first()?;
-            self.header[self.have] = *first;
-            self.have += 1;
-            *bytes = rest;
+            _ => self.gather(bytes)?,
         }
         let [a, b, c, kind, _, _, _, _, _, code @ ..] = self.header;
         let length = u32::from_be_bytes([0, a, b, c]);
@@ -216,12 +213,27 @@ impl FrameWalker {
         let code = if kind == RST_STREAM { u32::from_be_bytes(code) } else { 0 };
         Some(Frame { kind, length, code })
     }
+
+    /// How much of a frame's start has to be there.
+    fn wanted(&self) -> usize {
+        if self.header[3] == RST_STREAM { RESET_BYTES } else { HEADER_BYTES }
+    }
+
+    /// Puts a header together byte by byte; nothing if more must come.
+    fn gather(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        while self.have < HEADER_BYTES || self.have < self.wanted() {
+            let (first, rest) = bytes.split_first()?;
+            self.header[self.have] = *first;
+            self.have += 1;
+            *bytes = rest;
+        }
+        Some(())
+    }
 }
 
 impl fmt::Display for Flood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, limit, per_second } = self;
-        write!(f, "more than {per_second} {what} in a second ({limit})")
+        write!(f, "more than {} {} in a second", self.per_second, self.what)
     }
 }
 
@@ -302,7 +314,7 @@ mod tests {
             }
         }
         let flood = guard.handle_inbound(&ping, || at).unwrap_err();
-        assert_eq!(flood.to_string(), "more than 100 PING frames in a second (PINGS_PER_SECOND)");
+        assert_eq!(flood.to_string(), "more than 100 PING frames in a second");
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(crate) fn parse(list: &[u8]) -> Result<HeaderMap, Error> {
         }
         count += 1;
         if count > limits::HEADER_COUNT {
-            return Err(peer("too many response headers"));
+            return Err(peer("too many response headers").with_limit("HEADER_COUNT"));
         }
         // A second one is not base64.
         let Some(colon) = memchr(b':', item) else {

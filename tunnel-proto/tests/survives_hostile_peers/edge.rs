@@ -1,0 +1,374 @@
+//! Our edge, and a connector that means harm.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{Empty, Full};
+use tokio::time::timeout;
+use tunnel_proto::{
+    ConnectionId, Error,
+    edge::{Acceptor, Connection, Phase, Registered, Registration},
+    limits,
+};
+
+use crate::{
+    frames::*,
+    measure::{Bystander, alone, clock},
+};
+
+const LONG: Duration = Duration::from_secs(120);
+
+fn acceptor() -> Acceptor<impl tunnel_proto::edge::Authenticate> {
+    Acceptor::new(|_: &Registration| Ok(Registered::new(ConnectionId::from_bytes([1; 16]), "test")))
+}
+
+/// A connector whose every byte is ours, registered.
+async fn registered(settings: &[(u16, u32)]) -> (Connection, Peer) {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let accepted = tokio::spawn(async move { acceptor().accept(ours).await });
+    let mut peer = Peer::server(theirs);
+    peer.settings(settings).await;
+    peer.listen(true);
+    peer.seen.until(|seen| seen.heads() == [1]).await;
+    peer.send(&frame(HEADERS, END_HEADERS, 1, STATUS_200)).await;
+    peer.send(&frame(DATA, 0, 1, &recorded_registration())).await;
+    (accepted.await.unwrap().unwrap(), peer)
+}
+
+/// The error with which the edge ends a connection that has not registered, and what got through.
+async fn refused(attack: impl AsyncFnOnce(&mut Peer) -> usize) -> (Error, usize) {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let accepted = tokio::spawn(async move { acceptor().accept(ours).await });
+    let mut peer = Peer::server(theirs);
+    peer.settings(&[]).await;
+    peer.listen(true);
+    peer.seen.until(|seen| seen.heads() == [1]).await;
+    let sent = attack(&mut peer).await;
+    let error = timeout(LONG, accepted).await.expect("it ends").unwrap().unwrap_err();
+    (error, sent)
+}
+
+/// The head of an origin's answer.
+fn answer() -> Vec<u8> {
+    let meta = literal("cf-cloudflared-response-meta", r#"{"src":"origin"}"#);
+    let headers = literal("cf-cloudflared-response-headers", "");
+    [STATUS_200, &meta, &headers].concat()
+}
+
+fn get_request() -> Request<Empty<Bytes>> {
+    Request::get("https://app.example.test/").body(Empty::new()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn floods_of_frames_that_must_be_answered_end_the_connection() {
+    let _alone = alone().await;
+    let mut bystander = Bystander::start().await;
+    for (name, limit, bytes) in [
+        ("PING flood", "PINGS_PER_SECOND", frame(PING, 0, 0, &[0; 8])),
+        ("SETTINGS flood", "SETTINGS_PER_SECOND", frame(SETTINGS, 0, 0, &[])),
+        ("RST_STREAM flood", "RESETS_PER_SECOND", frame(RST_STREAM, 0, 1, &[0; 4])),
+        (
+            "WINDOW_UPDATE flood",
+            "WINDOW_UPDATES_PER_SECOND",
+            frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
+        ),
+        ("PRIORITY flood", "OTHER_FRAMES_PER_SECOND", frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 1])),
+        ("unknown frames", "OTHER_FRAMES_PER_SECOND", frame(0xbe, 0, 0, &[])),
+    ] {
+        bystander.begin();
+        let attack = refused(async |peer| peer.flood(1_000_000, |_| bytes.clone()).await);
+        let ((error, sent), held) = bystander.beside(name, attack).await;
+        println!("  {sent} frames sent, then: {error}");
+        // What was sent beyond the budget lay in the pipe.
+        assert!(sent < 100_000, "{name}: {sent} frames");
+        assert!(held < 2_000_000, "{name}: {held} bytes");
+        if name != "RST_STREAM flood" {
+            assert_eq!(error.limit(), Some(limit), "{name}: {error}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn interim_responses_without_end_end_the_connection() {
+    let _alone = alone().await;
+    let mut bystander = Bystander::start().await;
+    let (connection, mut peer) = registered(&[]).await;
+    bystander.begin();
+    let request = tokio::spawn({
+        let connection = connection.clone();
+        async move { connection.send(get_request()).await }
+    });
+    peer.seen.until(|seen| seen.heads() == [1, 3]).await;
+    // `:status: 103` with a kilobyte of links.
+    let mut block = vec![0x48, 3, b'1', b'0', b'3'];
+    block.extend(literal("link", &"x".repeat(1_000)));
+    let attack = peer.flood(1_000_000, |_| frame(HEADERS, END_HEADERS, 3, &block));
+    let (sent, held) = bystander.beside("1xx flood", attack).await;
+    timeout(LONG, connection.reached(Phase::Closed)).await.expect("it ends");
+    println!("  {sent} interim responses sent");
+    assert!(sent < 10_000, "{sent}");
+    assert!(held < 16_000_000, "{held} bytes");
+    assert!(request.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn header_blocks_without_end_end_the_connection() {
+    let _alone = alone().await;
+    let mut bystander = Bystander::start().await;
+    for (name, payload) in [
+        ("CONTINUATION flood, empty", vec![]),
+        ("CONTINUATION flood", literal("x", &"y".repeat(900))),
+    ] {
+        let (connection, mut peer) = registered(&[]).await;
+        bystander.begin();
+        let request = tokio::spawn({
+            let connection = connection.clone();
+            async move { connection.send(get_request()).await }
+        });
+        peer.seen.until(|seen| seen.heads() == [1, 3]).await;
+        peer.send(&frame(HEADERS, 0, 3, STATUS_200)).await;
+        let attack = peer.flood(100_000, |_| frame(CONTINUATION, 0, 3, &payload));
+        let (sent, held) = bystander.beside(name, attack).await;
+        timeout(LONG, connection.reached(Phase::Closed)).await.expect("it ends");
+        println!("  {sent} CONTINUATION frames sent");
+        assert!(sent < 20_000, "{sent}");
+        assert!(held < 4_000_000, "{held} bytes");
+        assert!(request.await.unwrap().is_err());
+    }
+}
+
+/// A field of 3,000 bytes that is named in one byte a time.
+fn bomb(status: &[u8], copies: usize) -> Vec<u8> {
+    let mut block = status.to_vec();
+    let mut field = literal("x", &"y".repeat(3_000));
+    field[0] = 0x40; // to be remembered
+    block.extend(field);
+    block.extend(vec![0xbe; copies]);
+    block
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_bomb_costs_no_more_than_the_longest_header_list() {
+    let _alone = alone().await;
+    let mut bystander = Bystander::start().await;
+    let (connection, mut peer) = registered(&[]).await;
+    bystander.begin();
+    let requests: Vec<_> = (0..100)
+        .map(|_| {
+            let connection = connection.clone();
+            tokio::spawn(async move { connection.send(get_request()).await.is_err() })
+        })
+        .collect();
+    peer.seen.until(|seen| seen.heads().len() == 101).await;
+    let block = bomb(STATUS_200, 12_000); // 36 MB in 15 kB
+    let attack = async {
+        for stream in peer.seen.heads().into_iter().skip(1) {
+            peer.send(&frame(HEADERS, END_HEADERS, stream, &block)).await;
+        }
+        for request in requests {
+            assert!(request.await.unwrap(), "no answer comes of it");
+        }
+    };
+    let ((), held) = bystander.beside("header bomb, 100 streams of 36 MB", attack).await;
+    assert!(held < 16_000_000, "{held} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_opens_streams_is_cut_off() {
+    let _alone = alone().await;
+    let mut promise = 2_u32.to_be_bytes().to_vec();
+    promise.extend(get(&[]));
+    for (name, bytes) in [
+        ("PUSH_PROMISE", frame(PUSH_PROMISE, END_HEADERS, 1, &promise)),
+        ("HEADERS on an even stream", frame(HEADERS, END_HEADERS, 2, STATUS_200)),
+        ("HEADERS on a stream nobody opened", frame(HEADERS, END_HEADERS, 99, STATUS_200)),
+        ("DATA on a stream nobody opened", frame(DATA, 0, 99, b"x")),
+    ] {
+        let (connection, mut peer) = registered(&[]).await;
+        peer.send(&bytes).await;
+        timeout(LONG, connection.reached(Phase::Closed)).await.expect(name);
+        println!("{name}: 1 frame, then the connection ended");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_takes_no_more_streams_gets_none() {
+    let _alone = alone().await;
+    let (connection, mut peer) = registered(&[(MAX_CONCURRENT_STREAMS, 3)]).await;
+    let spawn = || {
+        let connection = connection.clone();
+        tokio::spawn(async move { connection.send(get_request()).await })
+    };
+    let requests: Vec<_> = (0..2).map(|_| spawn()).collect();
+    peer.seen.until(|seen| seen.heads() == [1, 3, 5]).await;
+    peer.settings(&[(MAX_CONCURRENT_STREAMS, 0)]).await;
+    peer.seen.until(|seen| seen.count(SETTINGS) >= 3).await;
+    let late = [spawn(), spawn()];
+    for request in late {
+        let error = request.await.unwrap().unwrap_err();
+        assert!(error.is_busy(), "{error}");
+        assert_eq!(error.limit(), Some("STREAM_WAIT"));
+    }
+    assert_eq!(peer.seen.heads(), [1, 3, 5]);
+    // Those that were under way still get their answers.
+    for stream in [3, 5] {
+        peer.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &answer())).await;
+    }
+    for request in requests {
+        assert_eq!(request.await.unwrap().unwrap().status(), 200);
+    }
+    println!("MAX_CONCURRENT_STREAMS shrunk to 0: 0 streams more, requests fail after 10 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_without_a_window_holds_back_uploads() {
+    let _alone = alone().await;
+    let mut bystander = Bystander::start().await;
+    let (connection, mut peer) = registered(&[]).await;
+    peer.settings(&[(INITIAL_WINDOW_SIZE, 0)]).await;
+    // The edge's own, and its answers to two of ours.
+    peer.seen.until(|seen| seen.count(SETTINGS) >= 3).await;
+    let control = peer.seen.data();
+    let body = Bytes::from(vec![0; 64 << 20]);
+    bystander.begin();
+    let attack = async {
+        for _ in 0..200 {
+            let (connection, body) = (connection.clone(), body.clone());
+            tokio::spawn(async move {
+                let request = Request::post("https://app.example.test/").body(Full::new(body));
+                connection.send(request.unwrap()).await
+            });
+        }
+        peer.seen.until(|seen| seen.heads().len() == 201).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let ((), held) = bystander.beside("zero windows, 200 uploads of 64 MiB", attack).await;
+    println!("  {} bytes of bodies sent", peer.seen.data() - control);
+    assert_eq!(peer.seen.data(), control);
+    assert!(held < 4_000_000, "{held} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_never_reads_is_given_up() {
+    let _alone = alone().await;
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let accepted = tokio::spawn(async move { acceptor().accept(ours).await });
+    let mut peer = Peer::server(theirs);
+    peer.settings(&[(4, 0x7fff_ffff)]).await;
+    peer.send(&frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes())).await;
+    // Nothing is read, so what is answered here is a guess; it is right.
+    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    peer.send(&frame(HEADERS, END_HEADERS, 1, STATUS_200)).await;
+    peer.send(&frame(DATA, 0, 1, &recorded_registration())).await;
+    let connection = accepted.await.unwrap().unwrap();
+    let before = crate::measure::held();
+    let body = Bytes::from(vec![0; 64 << 20]);
+    let bodies = crate::measure::held() - before;
+    let start = clock();
+    for _ in 0..200 {
+        let (connection, body) = (connection.clone(), body.clone());
+        tokio::spawn(async move {
+            let request = Request::post("https://app.example.test/").body(Full::new(body));
+            connection.send(request.unwrap()).await
+        });
+    }
+    connection.reached(Phase::Closed).await;
+    let held = crate::measure::held() - before - bodies;
+    println!(
+        "a connector that never reads: given up after {:?}; held {} kB",
+        start.elapsed(),
+        held / 1000
+    );
+    assert!(start.elapsed() <= 2 * (limits::PING_INTERVAL + limits::PING_TIMEOUT));
+    assert!(held < 8_000_000, "{held} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_registrations_are_given_up() {
+    let _alone = alone().await;
+    let before = crate::measure::held();
+    let registration = recorded_registration();
+    let mut held = 0;
+    for (name, answers, bytes) in [
+        ("silent after TLS", false, &[][..]),
+        ("silent on the control stream", true, &[]),
+        ("half a registration", true, &registration[..registration.len() / 2]),
+    ] {
+        let start = clock();
+        let mut peers = Vec::new();
+        let mut accepted = Vec::new();
+        for _ in 0..200 {
+            let (ours, theirs) = tokio::io::duplex(4 * 1024);
+            accepted.push(tokio::spawn(async move { acceptor().accept(ours).await }));
+            let mut peer = Peer::server(theirs);
+            peer.settings(&[]).await;
+            peer.listen(true);
+            if answers {
+                peer.seen.until(|seen| seen.heads() == [1]).await;
+                peer.send(&frame(HEADERS, END_HEADERS, 1, STATUS_200)).await;
+                peer.send(&frame(DATA, 0, 1, bytes)).await;
+            }
+            peers.push(peer);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        held = held.max(crate::measure::held() - before);
+        for task in accepted {
+            let error = task.await.unwrap().unwrap_err();
+            assert_eq!(error.limit(), Some("REGISTER_TIMEOUT"), "{name}: {error}");
+        }
+        assert!(start.elapsed() < limits::REGISTER_TIMEOUT + Duration::from_secs(1));
+        println!("{name}: given up after {:?}", start.elapsed());
+    }
+    println!("half registrations: {} kB each, both ends", held / 200 / 1000);
+    assert!(held / 200 < 200_000, "{held} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_a_connector_does_not_read_do_not_pile_up() {
+    let _alone = alone().await;
+    let mut bystander = Bystander::start().await;
+    // Room for the registration's answer, and then no more.
+    let (_connection, mut peer) = registered(&[(INITIAL_WINDOW_SIZE, 1_000)]).await;
+    // A message of a kind that nobody knows, 60 kB long, to be echoed: `Message` with tag 99.
+    let words = 7_500_u32;
+    let mut message = vec![0; 4];
+    message.extend(words.to_le_bytes());
+    message.extend([0, 0, 0, 0, 1, 0, 1, 0]); // a struct of one data word and one pointer
+    message.extend([5, 0, 0, 0, 0, 0, 0, 0]); // `resolve`: unknown here
+    message.extend([1, 0, 0, 0]); // a list of bytes right behind
+    message.extend((((words - 3) * 8) << 3 | 2).to_le_bytes());
+    message.resize(8 + words as usize * 8, 1);
+    bystander.begin();
+    let attack = async {
+        let send = peer.flood(10_000, |_| {
+            message.chunks(16_000).flat_map(|part| frame(DATA, 0, 1, part)).collect()
+        });
+        // It is held back, so it does not come to its end.
+        let _ = timeout(Duration::from_secs(2), send).await;
+    };
+    let ((), held) = bystander.beside("control messages to be echoed, 600 MB", attack).await;
+    assert!(held < 8_000_000, "{held} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_on_a_stream_that_is_over_are_not_each_answered() {
+    let _alone = alone().await;
+    let mut bystander = Bystander::start().await;
+    let (connection, mut peer) = registered(&[]).await;
+    bystander.begin();
+    let request = tokio::spawn({
+        let connection = connection.clone();
+        async move { connection.send(get_request()).await.map(drop) }
+    });
+    peer.seen.until(|seen| seen.heads() == [1, 3]).await;
+    peer.send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &answer())).await;
+    request.await.unwrap().unwrap();
+    // RFC 9113 section 5.1: more on a stream that is over is an error of that stream.
+    let attack = peer.flood(20_000, |_| frame(DATA, 0, 3, b"more"));
+    let (sent, held) = bystander.beside("DATA on a stream that is over", attack).await;
+    println!("  {sent} frames sent, {} resets provoked", peer.seen.count(RST_STREAM));
+    assert!(peer.seen.count(RST_STREAM) <= 2 * limits::PROVOKED_RESETS_PER_SECOND as usize);
+    assert!(held < 8_000_000, "{held} bytes");
+}
