@@ -22,6 +22,8 @@ pub(crate) enum ErrorKind {
     Peer(String),
     /// The edge said no to a registration.
     Refused { cause: String, retry_after: Option<Duration> },
+    /// The peer comes too often.
+    Denied(String),
     /// The connection is gone or can't be made.
     Network(String),
     /// No connection can take the request just now.
@@ -39,6 +41,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match &self.kind {
             ErrorKind::Network(_)
+            | ErrorKind::Denied(_)
             | ErrorKind::Busy
             | ErrorKind::Offline
             | ErrorKind::Unreachable(_) => true,
@@ -63,9 +66,9 @@ impl Error {
         }
     }
 
-    /// Whether the peer broke the protocol.
+    /// Whether the peer broke the protocol, or comes too often.
     pub fn is_peer_fault(&self) -> bool {
-        matches!(self.kind, ErrorKind::Peer(_))
+        matches!(self.kind, ErrorKind::Peer(_) | ErrorKind::Denied(_))
     }
 
     /// Whether the caller passed something that can't work.
@@ -99,6 +102,7 @@ impl Error {
         match &self.kind {
             ErrorKind::Caller(_) => "caller",
             ErrorKind::Peer(_) => "peer",
+            ErrorKind::Denied(_) => "denied",
             ErrorKind::Refused { .. } => "refused",
             ErrorKind::Network(_) => "network",
             ErrorKind::Busy => "busy",
@@ -148,6 +152,7 @@ impl fmt::Display for Error {
                 f.write_str(what)
             }
             ErrorKind::Peer(what) => write!(f, "the peer broke the tunnel protocol: {what}"),
+            ErrorKind::Denied(what) => write!(f, "the source address is refused: {what}"),
             ErrorKind::Refused { cause, .. } => {
                 write!(f, "the edge refused the registration: {}", cause.escape_debug())
             }

@@ -1,6 +1,11 @@
 //! Starting and stopping an edge.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use cert_manager::{Manager, PrivateCa, Resolver, presets};
@@ -15,7 +20,10 @@ use tokio::{
 use tracing::{debug, warn};
 use tunnel_proto::{
     ConnectionId, Credentials, Error, TunnelId, TunnelSecret,
-    edge::{Acceptor, Authenticate, Connection, Phase, Refusal, Registered, Registration, Router},
+    edge::{
+        Acceptor, Admission, Authenticate, Connection, Permit, Phase, Refusal, Registered,
+        Registration, Router,
+    },
 };
 
 use crate::{
@@ -75,6 +83,8 @@ pub fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Running> 
 
     let door = Arc::new(Door {
         tls: Tls::new(resolver)?,
+        admission: Admission::default(),
+        refusals: Mutex::default(),
         acceptor: Acceptor::new(Registry::new(settings.tunnels.clone(), settings.location)),
         names: settings.tunnels.into_iter().map(|(name, it)| (it.tunnel_id(), name)).collect(),
         router: settings.router,
@@ -176,9 +186,9 @@ impl Authenticate for Registry {
             return Err(Refusal::unauthorized());
         }
         let mut id = [0; 16];
-        self.random.fill(&mut id).map_err(|_| {
-            Refusal::retry("the edge has no randomness", std::time::Duration::from_secs(10))
-        })?;
+        self.random
+            .fill(&mut id)
+            .map_err(|_| Refusal::retry("the edge has no randomness", Duration::from_secs(10)))?;
         Ok(Registered::new(ConnectionId::from_random_bytes(id), self.location.clone()))
     }
 }
@@ -186,6 +196,8 @@ impl Authenticate for Registry {
 /// What every accepted connection passes.
 struct Door {
     tls: Tls,
+    admission: Admission,
+    refusals: Mutex<Refusals>,
     acceptor: Acceptor<Registry>,
     names: HashMap<TunnelId, String>,
     router: Arc<Router>,
@@ -201,6 +213,14 @@ impl Door {
         role: Role,
         watcher: Watcher,
     ) {
+        let mut permit = None;
+        if !role.takes_visitors() {
+            // Nothing but connectors comes here, so one that comes too often costs no handshake.
+            permit = self.admit(peer);
+            if permit.is_none() {
+                return;
+            }
+        }
         match self.tls.accept(tcp).await {
             Ok(Accepted::Visitor(io)) if role.takes_visitors() => {
                 let server_name = io.get_ref().1.server_name().map(str::to_owned);
@@ -214,7 +234,9 @@ impl Door {
             Ok(Accepted::Connector(io)) if role.takes_connectors() => {
                 // A tunnel lives as long as its connector: stopping must not wait for it.
                 drop(watcher);
-                self.register(io, peer).await;
+                if let Some(permit) = permit.or_else(|| self.admit(peer)) {
+                    self.register(io, peer, permit).await;
+                }
             }
             Ok(Accepted::Visitor(_) | Accepted::Connector(_)) => {
                 debug!(%peer, "a client came to a socket that is not for it");
@@ -223,16 +245,39 @@ impl Door {
         }
     }
 
-    async fn register<T>(&self, io: T, peer: SocketAddr)
+    /// Asks whether a connector may begin. Refusals are told once in ten seconds: who is refused
+    /// comes thousands of times.
+    fn admit(&self, peer: SocketAddr) -> Option<Permit> {
+        let now = instant();
+        let error = match self.admission.admit(peer.ip(), now) {
+            Ok(permit) => return Some(permit),
+            Err(error) => error,
+        };
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.count += 1;
+        if refusals.told.is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY) {
+            warn!(%peer, refused = refusals.count, error = chain(&error), "a connector comes too often");
+            *refusals = Refusals { count: 0, told: Some(now) };
+        }
+        None
+    }
+
+    async fn register<T>(&self, io: T, peer: SocketAddr, permit: Permit)
     where
         T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
         match self.acceptor.accept(io).await {
             Ok(connection) => {
+                permit.registered();
                 self.router.attach(connection.clone());
                 self.watch(connection).await;
             }
-            Err(error) => self.turn_away(peer, &error),
+            Err(error) => {
+                if error.refusal().is_some() || error.is_peer_fault() {
+                    permit.failed(instant());
+                }
+                self.turn_away(peer, &error);
+            }
         }
     }
 
@@ -268,6 +313,19 @@ impl Door {
     fn name(&self, id: TunnelId) -> String {
         self.names.get(&id).cloned().unwrap_or_else(|| id.to_string())
     }
+}
+
+/// Connectors turned away for coming too often, since the last line about them.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u64,
+    told: Option<Instant>,
+}
+
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+fn instant() -> Instant {
+    Instant::now()
 }
 
 /// Plain HTTP knows one answer: the same over HTTPS.

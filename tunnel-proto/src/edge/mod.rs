@@ -4,6 +4,7 @@
 //! [`Router`] gathers connections into [`Tunnel`]s and knows which host name belongs to which.
 
 mod acceptor;
+mod admission;
 mod connection;
 mod control;
 pub(crate) mod driver;
@@ -19,6 +20,7 @@ mod tunnel;
 pub(crate) use self::exchange::Ready;
 pub use self::{
     acceptor::{Acceptor, Authenticate},
+    admission::{Admission, AdmissionBuilder, Permit},
     connection::{Connection, Phase},
     event::{Event, Events},
     exchange::Upgrade,

@@ -1,6 +1,7 @@
 //! Decisions of edge and connector as pure values: when to dial again, which tunnel serves a
 //! name, which peer asks too much.
 
+pub(crate) mod admission;
 pub(crate) mod backoff;
 pub(crate) mod configuration;
 pub(crate) mod flood;
