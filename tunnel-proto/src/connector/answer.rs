@@ -12,12 +12,11 @@ use tracing::debug;
 use super::{
     connection::OnEvent,
     event::Event,
-    interim::Interim,
     service::{BoxError, HttpService},
 };
 use crate::{
     error::{Error, one_line},
-    net::{body::Incoming, io::TunnelIo, upgrade::OnUpgrade, upload},
+    net::{body::Incoming, interim::Interim, io::TunnelIo, upgrade::OnUpgrade, upload},
     origin::OriginError,
     stream::{kind::StreamKind, request, response, websocket},
     telemetry::{Direction, Meter},

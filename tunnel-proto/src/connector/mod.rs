@@ -12,7 +12,6 @@ mod control;
 mod dial;
 mod event;
 mod flow;
-mod interim;
 mod service;
 mod supervisor;
 
@@ -22,10 +21,9 @@ pub use self::{
     builder::{Builder, Connector},
     dial::{Dial, EDGE_SERVER_NAME},
     event::Event,
-    interim::Interim,
     service::HttpService,
 };
 pub use crate::{
-    net::{body::Incoming, upgrade::OnUpgrade},
+    net::{body::Incoming, interim::Interim, upgrade::OnUpgrade},
     rpc::registration::Registered,
 };

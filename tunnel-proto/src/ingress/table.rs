@@ -9,6 +9,7 @@ use super::{
     access::{Denied, Guard, Issuer, Keyring},
     configuration::{Configuration, Rule},
     environment::Environment,
+    network,
     options::{Key, Options},
     problem::{Problems, Report},
     service::Service,
@@ -16,7 +17,8 @@ use super::{
 use crate::{
     net::body::Incoming,
     origin::{
-        HelloOrigin, HttpOrigin, HttpOriginBuilder, OriginBody, OriginError, StatusOrigin, status,
+        BastionOrigin, HelloOrigin, HttpOrigin, HttpOriginBuilder, OriginBody, OriginError,
+        StatusOrigin, TcpOrigin, TcpSettings, status,
     },
 };
 
@@ -40,6 +42,8 @@ enum Origin {
     Http(HttpOrigin),
     Status(StatusOrigin),
     Hello(HelloOrigin),
+    Tcp(TcpOrigin),
+    Bastion(BastionOrigin),
 }
 
 impl Table {
@@ -79,6 +83,8 @@ impl Table {
             Origin::Http(mut origin) => origin.call(request).await,
             Origin::Status(mut origin) => origin.call(request).await,
             Origin::Hello(mut origin) => origin.call(request).await,
+            Origin::Tcp(mut origin) => origin.call(request).await,
+            Origin::Bastion(mut origin) => origin.call(request).await,
         }
     }
 }
@@ -137,8 +143,32 @@ fn origin(
             }
             built.ok().map(Origin::Http)
         }
-        Service::Tcp { .. } | Service::Bastion => None,
+        Service::Tcp { host, port, .. } => {
+            let built = TcpOrigin::with_settings(host, *port, tcp(&rule.options));
+            if let Err(error) = &built {
+                report.tell(format!("ingress[{index}].service"), None, error.to_string());
+            }
+            built.ok().map(Origin::Tcp)
+        }
+        Service::Bastion => {
+            let rules = rule.options.ip_rules.clone().unwrap_or_default();
+            let bastion = BastionOrigin::with_settings(tcp(&rule.options));
+            let bastion = bastion.allow(move |ip, port| network::allows(&rules, ip, port));
+            Some(Origin::Bastion(bastion))
+        }
     }
+}
+
+fn tcp(options: &Options) -> TcpSettings {
+    let mut settings = TcpSettings::DEFAULT;
+    if let Some(timeout) = options.connect_timeout {
+        settings.connect_timeout = unless_zero(timeout);
+    }
+    if let Some(interval) = options.tcp_keep_alive {
+        settings.keep_alive = unless_zero(interval);
+    }
+    settings.happy_eyeballs = !options.no_happy_eyeballs.unwrap_or(false);
+    settings
 }
 
 fn http(mut origin: HttpOriginBuilder, options: &Options) -> HttpOriginBuilder {

@@ -10,8 +10,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header, uri};
 use http_body::Body;
-use hyper_util::client::legacy::Client;
+use hyper_util::{client::legacy::Client, rt::TokioIo};
 use tower_service::Service;
+use tracing::debug;
 
 use super::{
     OriginError, OriginFailure,
@@ -19,11 +20,15 @@ use super::{
     dial::{self, Dial},
     http_builder::HttpOriginBuilder,
 };
-use crate::{error::Error, limits, net::body::Incoming};
+use crate::{
+    error::Error,
+    limits,
+    net::{body::Incoming, interim::Interim, relay::relay, upgrade::OnUpgrade},
+};
 
 /// A web server on the connector's side, such as `http://10.0.0.5:8080`.
 ///
-/// Connections are kept and used again. The request's `Host`, method, path and headers arrive as
+/// A WebSocket and interim responses pass. Connections are kept and used again. The request's `Host`, method, path and headers arrive as
 /// the visitor sent them; nothing is added unless an option of the [builder](Self::builder) says
 /// so. In particular no `Accept-Encoding` is, which cloudflared adds.
 #[derive(Debug, Clone)]
@@ -83,16 +88,30 @@ impl Server {
         &self,
         mut request: Request<RequestBody>,
     ) -> Result<Response<OriginBody>, OriginError> {
+        let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
+        if let Some(interim) = request.extensions_mut().remove::<Interim>() {
+            hyper::ext::on_informational(&mut request, move |head| {
+                interim.send(head.status(), head.headers().clone());
+            });
+        }
         self.state_host(&mut request);
         let target = self.target(&request);
         *request.uri_mut() =
             target.map_err(|error| OriginError::new(OriginFailure::Unknown, error))?;
-        if self.http1.is_some() {
+        let http1 = self.http1.as_ref().filter(|_| on_upgrade.is_some());
+        if self.http1.is_some() && http1.is_none() {
             // HTTP/2 states the host in `:authority`; hyper makes it `Host` where it speaks HTTP/1.1.
             request.headers_mut().remove(header::HOST);
         }
-        let response = self.client.request(request).await.map_err(failed)?;
-        Ok(response.map(OriginBody::stream))
+        let client = http1.unwrap_or(&self.client);
+        let response = client.request(request).await.map_err(failed)?;
+        match (response.status(), on_upgrade) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(on_upgrade)) => Ok(join(response, on_upgrade)),
+            (StatusCode::SWITCHING_PROTOCOLS, None) => {
+                Err(OriginError::new(OriginFailure::BrokeOff, "an upgrade that nobody asked for"))
+            }
+            _ => Ok(response.map(OriginBody::stream)),
+        }
     }
 
     fn state_host(&self, request: &mut Request<RequestBody>) {
@@ -140,6 +159,26 @@ impl Service<Request<Incoming>> for HttpOrigin {
             server.send(Request::from_parts(parts, body)).await
         })
     }
+}
+
+/// Joins the origin's end of a WebSocket to the visitor's; the bytes are theirs alone.
+fn join(
+    mut response: Response<hyper::body::Incoming>,
+    on_upgrade: OnUpgrade,
+) -> Response<OriginBody> {
+    let origin = hyper::upgrade::on(&mut response);
+    tokio::spawn(async move {
+        match (origin.await, on_upgrade.await) {
+            (Ok(origin), Ok(visitor)) => {
+                if let Err(error) = relay(visitor, TokioIo::new(origin)).await {
+                    debug!(%error, "a WebSocket broke off");
+                }
+            }
+            (Err(error), _) => debug!(%error, "an origin agreed to a WebSocket and broke off"),
+            (_, Err(error)) => debug!(%error, "a visitor left before the WebSocket"),
+        }
+    });
+    response.map(|_| OriginBody::empty())
 }
 
 fn failed(error: hyper_util::client::legacy::Error) -> OriginError {

@@ -1,6 +1,8 @@
 //! What answers a visitor's request at the connector's end.
 
 #[cfg(feature = "http-origin")]
+mod bastion;
+#[cfg(feature = "http-origin")]
 mod body;
 #[cfg(all(feature = "http-origin", feature = "tls"))]
 mod danger;
@@ -9,10 +11,14 @@ mod dial;
 #[cfg(feature = "http-origin")]
 mod fixed;
 #[cfg(feature = "http-origin")]
+mod frames;
+#[cfg(feature = "http-origin")]
 mod http;
 #[cfg(feature = "http-origin")]
 mod http_builder;
 mod network;
+#[cfg(feature = "http-origin")]
+mod tcp;
 #[cfg(feature = "http-origin")]
 mod transport;
 
@@ -24,13 +30,15 @@ pub(crate) use self::network::Declined;
 pub use self::network::PrivateNetwork;
 #[cfg(feature = "http-origin")]
 pub use self::{
+    bastion::BastionOrigin,
     body::OriginBody,
     fixed::{HelloOrigin, StatusOrigin},
     http::HttpOrigin,
     http_builder::HttpOriginBuilder,
+    tcp::TcpOrigin,
 };
 #[cfg(feature = "ingress")]
-pub(crate) use self::{body::RequestBody, fixed::status};
+pub(crate) use self::{body::RequestBody, dial::TcpSettings, fixed::status};
 pub use crate::stream::response::OriginFailure;
 
 /// Why an origin gave no answer.

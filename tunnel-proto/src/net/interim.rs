@@ -44,7 +44,7 @@ impl Interim {
     }
 
     /// Sends what waits, and wakes the task when there is more.
-    pub(super) fn drain(&self, respond: &mut SendResponse<Bytes>, cx: &Context<'_>) {
+    pub(crate) fn drain(&self, respond: &mut SendResponse<Bytes>, cx: &Context<'_>) {
         let mut queue = self.lock();
         while let Some((status, headers)) = queue.waiting.pop_front() {
             // An error means that the stream is over, which is noticed elsewhere.
