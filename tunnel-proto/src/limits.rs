@@ -328,13 +328,12 @@ pub const ACCESS_KEYS_FRESH: Duration = Duration::from_secs(60 * 60);
 /// How long keys are used while they can't be fetched. Afterwards nobody passes.
 #[cfg(feature = "ingress")]
 pub const ACCESS_KEYS_USABLE: Duration = Duration::from_secs(24 * 60 * 60);
-pub(crate) const ACCESS_KEYS_USABLE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Bytes of a TCP service that leave in one WebSocket message, and that are read from one at once.
 /// cloudflared's clients take 16 KiB.
 #[cfg(feature = "http-origin")]
-pub(crate) const TCP_CHUNK_BYTES: usize = 16 * 1024;
+pub const TCP_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Addresses of one name that a bastion tries, one after another.
 #[cfg(feature = "http-origin")]
-pub(crate) const BASTION_ADDRESSES: usize = 8;
+pub const BASTION_ADDRESSES: usize = 8;
