@@ -15,6 +15,7 @@ pub mod origin;
 pub mod process;
 pub mod raw;
 pub mod site;
+pub mod socket;
 pub mod visitor;
 
 use std::time::Duration;

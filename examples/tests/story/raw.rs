@@ -31,6 +31,39 @@ impl Raw {
         self.0.flush().await.expect("it takes bytes");
     }
 
+    /// The head of an answer, with the empty line at its end. What follows stays unread.
+    pub async fn head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let byte = timeout(PATIENCE, self.0.read_u8()).await.expect("an answer in time");
+            head.push(char::from(byte.expect("a head")));
+        }
+        head
+    }
+
+    /// So many bytes.
+    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        let read = timeout(PATIENCE, self.0.read_exact(&mut bytes)).await;
+        read.expect("bytes in time").expect("bytes");
+        bytes
+    }
+
+    /// Sends bytes, and gives as many that come back meanwhile.
+    pub async fn echo(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut back = vec![0; bytes.len()];
+        let (mut read, mut write) = tokio::io::split(&mut self.0);
+        let both = async {
+            let sent = async {
+                write.write_all(bytes).await?;
+                write.flush().await
+            };
+            tokio::try_join!(sent, async { read.read_exact(&mut back).await.map(drop) })
+        };
+        timeout(PATIENCE, both).await.expect("an echo in time").expect("an echo");
+        back
+    }
+
     /// Leaves in the middle of a request, and gives what comes back nevertheless.
     pub async fn give_up(mut self) -> String {
         let _ = self.0.shutdown().await;
