@@ -15,7 +15,7 @@ use super::{
     node::Node,
 };
 use crate::{
-    edge::{Phase, Router, Tunnel},
+    edge::{Events, Phase, Router, Tunnel},
     id::TunnelId,
     limits,
 };
@@ -70,6 +70,7 @@ impl<D: Directory> Announcer<D> {
     /// Dropping the future withdraws nothing; the leases run out.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
         let mut shutdown = pin!(shutdown);
+        let mut events = self.router.events();
         let mut renewal = now() + self.lease / 3;
         let mut retry = Retry::default();
         loop {
@@ -77,8 +78,10 @@ impl<D: Directory> Announcer<D> {
             if is_due {
                 renewal = now() + self.lease / 3;
             }
-            let mut next = now() + POLL;
-            match self.tell(is_due).await {
+            let mut next = renewal;
+            let told = self.tell(is_due).await;
+            let is_well = told.is_ok();
+            match told {
                 Ok(()) => retry = Retry::default(),
                 Err(error) => {
                     debug!(%error, "the directory of edge nodes was not told");
@@ -88,6 +91,7 @@ impl<D: Directory> Announcer<D> {
                 }
             }
             tokio::select! {
+                () = changed(&mut events), if is_well => {}
                 () = sleep_until(next) => {}
                 () = &mut shutdown => break,
             }
@@ -137,6 +141,18 @@ impl<D: Directory> Announcer<D> {
     }
 }
 
+/// Waits until connections may have come or gone, and takes all that is known of it at once.
+async fn changed(events: &mut Events) {
+    events.next().await;
+    loop {
+        tokio::select! {
+            biased;
+            Some(_) = events.next() => {}
+            () = std::future::ready(()) => return,
+        }
+    }
+}
+
 fn serving(tunnel: &Tunnel) -> u32 {
     let connections = tunnel.connections();
     let serving = connections.iter().filter(|connection| connection.phase() == Phase::Serving);
@@ -167,9 +183,6 @@ impl Retry {
         wait
     }
 }
-
-/// How often the router is looked at. A look costs a few nanoseconds for each tunnel.
-const POLL: Duration = Duration::from_millis(50);
 
 #[expect(clippy::disallowed_methods, reason = "a shell: when to renew")]
 fn now() -> Instant {

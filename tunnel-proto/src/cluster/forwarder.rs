@@ -8,9 +8,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
 use rustls_pki_types::ServerName;
 use tokio::{
     net::TcpStream,
@@ -20,14 +17,13 @@ use tokio_rustls::{TlsConnector, rustls::ClientConfig};
 use tracing::debug;
 
 use super::{
-    link::{Failed, Link},
+    link::Link,
     node::{Node, NodeName},
     wire,
 };
 use crate::{
     error::{Error, ErrorKind},
     limits,
-    net::body::Incoming,
 };
 
 /// Sends requests to other nodes over connections that it opens, keeps and shares.
@@ -58,23 +54,6 @@ impl Forwarder {
         Self { tls: Arc::new(config).into(), peers: Mutex::default() }
     }
 
-    /// Sends a request once to one node.
-    pub(super) async fn send<B>(
-        &self,
-        node: &Node,
-        head: Request<()>,
-        body: B,
-    ) -> Result<Response<Incoming>, Failed<B>>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        match self.link(node).await {
-            Ok(link) => link.send(head, body).await,
-            Err(error) => Err(Failed::before(error, body)),
-        }
-    }
-
     /// Requests in flight to a node, and whether it could not be reached a moment ago.
     pub(super) fn load(&self, node: &Node) -> (bool, usize) {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +62,8 @@ impl Forwarder {
         })
     }
 
-    async fn link(&self, node: &Node) -> Result<Arc<Link>, Error> {
+    /// A connection to a node, opened if need be.
+    pub(super) async fn link(&self, node: &Node) -> Result<Arc<Link>, Error> {
         let peer = self.peer(node);
         if let Some(link) = peer.usable().await {
             return Ok(link);

@@ -17,15 +17,17 @@ use tracing::debug;
 
 use super::wire;
 use crate::{
-    edge::driver::Driver,
+    edge::{OnInterim, Upgrade, driver::Driver},
     error::{Error, ErrorKind},
     limits,
     net::{
         body::{AbortOnDrop, Incoming},
         cork::cork,
+        io::TunnelIo,
         settings, upload,
     },
     state::flood::Role,
+    stream::response,
     telemetry::ByteCount,
 };
 
@@ -39,8 +41,8 @@ pub(super) struct Link {
 /// A request that got no response.
 pub(super) struct Failed<B> {
     pub(super) error: Error,
-    /// Its body, if nothing of it has been read.
-    pub(super) body: Option<B>,
+    /// What else belongs to it, its body, if nothing of that has been read.
+    pub(super) rest: Option<B>,
     /// Whether certainly no connector has seen anything of it.
     pub(super) is_unsent: bool,
 }
@@ -94,6 +96,46 @@ impl Link {
         self.requests.clone().ready().await.is_ok()
     }
 
+    /// Opens a stream of bytes, and waits for the answer that opens it at the other end, or doesn't.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future resets the stream.
+    pub(super) async fn open_stream(
+        self: &Arc<Self>,
+        head: Request<()>,
+    ) -> Result<Upgrade, Failed<()>> {
+        let place = Place::take(self);
+        let mut requests = match self.requests.clone().ready().await {
+            Ok(requests) => requests,
+            Err(error) => return Err(Failed::before(error, ())),
+        };
+        let (answer, send) = match requests.send_request(head, false) {
+            Ok(sent) => sent,
+            Err(error) => return Err(Failed::before(error, ())),
+        };
+        let (parts, incoming) = match answer.await {
+            Ok(response) => response.into_parts(),
+            Err(error) => {
+                let is_unsent = is_untouched(&error);
+                return Err(Failed { error: lost(error), rest: Some(()), is_unsent });
+            }
+        };
+        let is_open = wire::is_stream(&parts.headers);
+        let response = wire::open_response(parts).map_err(|refusal| Failed {
+            error: refusal.into_error(),
+            rest: Some(()),
+            is_unsent: refusal.is_unsent(),
+        })?;
+        let length = content_length(response.headers()).filter(|_| !is_open);
+        let incoming = Incoming::new(incoming, length, None, Some(Box::new(place)));
+        Ok(if is_open {
+            Upgrade::Accepted(response, TunnelIo::new(incoming, send, true))
+        } else {
+            Upgrade::Declined(response.map(|()| incoming))
+        })
+    }
+
     /// Sends a request and waits for the head of the response. The body is not read before the
     /// other node has asked for it.
     ///
@@ -104,6 +146,7 @@ impl Link {
         self: &Arc<Self>,
         mut head: Request<()>,
         body: B,
+        on_interim: Option<&OnInterim>,
     ) -> Result<Response<Incoming>, Failed<B>>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -128,14 +171,17 @@ impl Link {
         };
         let (mut unread, mut stream) = (Some(body), Some(stream));
         let mut upload = None;
-        if has_body && is_wanted(&mut answer).await {
+        if has_body && is_wanted(&mut answer, on_interim).await {
             upload = unread.take().zip(stream.take()).map(|(body, stream)| start(body, stream));
+        }
+        if on_interim.is_some() {
+            while is_wanted(&mut answer, on_interim).await {}
         }
         let (parts, incoming) = match answer.await {
             Ok(response) => response.into_parts(),
             Err(error) => {
                 let is_unsent = unread.is_some() && is_untouched(&error);
-                return Err(Failed { error: lost(error), body: unread, is_unsent });
+                return Err(Failed { error: lost(error), rest: unread, is_unsent });
             }
         };
         match wire::open_response(parts) {
@@ -150,16 +196,20 @@ impl Link {
             }
             Err(refusal) => {
                 let is_unsent = unread.is_some() && refusal.is_unsent();
-                Err(Failed { error: refusal.into_error(), body: unread, is_unsent })
+                Err(Failed { error: refusal.into_error(), rest: unread, is_unsent })
             }
         }
     }
 }
 
 impl<B> Failed<B> {
+    pub(super) fn map<C>(self, map: impl FnOnce(B) -> C) -> Failed<C> {
+        Failed { error: self.error, rest: self.rest.map(map), is_unsent: self.is_unsent }
+    }
+
     /// The request never left.
     pub(super) fn before(error: impl Into<Error>, body: B) -> Self {
-        Self { error: error.into(), body: Some(body), is_unsent: true }
+        Self { error: error.into(), rest: Some(body), is_unsent: true }
     }
 }
 
@@ -177,12 +227,18 @@ where
     AbortOnDrop(task.abort_handle())
 }
 
-/// Waits until the other node asks for the body (`100 Continue`), or answers without.
-async fn is_wanted(answer: &mut ResponseFuture) -> bool {
+/// Waits until the other node asks for the body (`100 Continue`), or answers without. Passes on the
+/// origin's interim responses meanwhile.
+async fn is_wanted(answer: &mut ResponseFuture, on_interim: Option<&OnInterim>) -> bool {
     loop {
         match poll_fn(|cx| answer.poll_informational(cx)).await {
             Some(Ok(interim)) if interim.status() == StatusCode::CONTINUE => return true,
-            Some(Ok(_)) => {}
+            Some(Ok(interim)) => {
+                let interim = response::interim_from_tunnel(&interim.into_parts().0);
+                if let (Some(on_interim), Some(interim)) = (on_interim, interim) {
+                    on_interim.hear(interim);
+                }
+            }
             Some(Err(_)) | None => return false,
         }
     }

@@ -19,7 +19,7 @@
 //! | [`Cluster`] | every node | sends a request down a tunnel, here or over one hop |
 //!
 //! What an exchange holds survives the hop: bodies of any size in both directions with
-//! back-pressure, trailers, cancellation, [`EdgeHeaders`](crate::edge::EdgeHeaders) and
+//! back-pressure, trailers, interim responses, WebSocket and TCP streams, cancellation, [`EdgeHeaders`](crate::edge::EdgeHeaders) and
 //! [`ResponseSource`](crate::edge::ResponseSource). A visitor's headers never steer it: the marks of
 //! the hop are put in after everything of that kind has been removed.
 //!
@@ -102,6 +102,7 @@
 mod announcer;
 pub mod conformance;
 mod directory;
+mod exchange;
 mod forwarder;
 mod link;
 mod lookup;

@@ -1,7 +1,6 @@
 //! Answering other nodes' requests from this node's own tunnels.
 
 use std::{
-    error::Error as StdError,
     fmt,
     future::poll_fn,
     pin::{Pin, pin},
@@ -11,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{
-    RecvStream,
+    RecvStream, SendStream,
     server::{self, SendResponse},
 };
 use http::{Request, Response, StatusCode, header};
@@ -19,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::{Semaphore, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -28,18 +27,22 @@ use tracing::debug;
 
 use super::{
     node::NodeName,
-    wire::{self, Refusal},
+    wire::{self, Asked, Refusal},
 };
 use crate::{
-    edge::Router,
-    error::{Error, ErrorKind},
+    edge::{OnInterim, Router, Tunnel, Upgrade},
+    error::{Error, ErrorKind, one_line},
     limits,
     net::{
         body::Incoming,
         cork::{Cork, Corked, cork},
-        liveness, settings, upload,
+        io::TunnelIo,
+        liveness,
+        relay::relay,
+        settings, upload,
     },
     state::flood::Role,
+    stream::response,
     telemetry::ByteCount,
 };
 
@@ -115,7 +118,7 @@ impl Receiver {
                     Err(_) => Err(ErrorKind::Network("no TLS within three seconds".into()).into()),
                 };
                 if let Err(error) = served {
-                    debug!(error = chain(&error), "a node's connection ended");
+                    debug!(error = one_line(&error), "a node's connection ended");
                 }
             });
         }
@@ -238,46 +241,119 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let length = parts.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let asked = wire::open_request(Request::from_parts(parts, ()));
+    let answered = match asked.and_then(|(tunnel, asked)| {
+        router.tunnel(tunnel).map(|tunnel| (tunnel, asked)).ok_or(Refusal::Offline)
+    }) {
+        Ok((tunnel, Asked::Http(head))) => http(&tunnel, head, body, length, &mut respond).await,
+        Ok((tunnel, Asked::WebSocket(request))) => {
+            let opened = unless_left(tunnel.upgrade(request), &mut respond).await;
+            websocket(opened, body, &mut respond).await
+        }
+        Ok((tunnel, Asked::Tcp { destination, source })) => {
+            let opened = unless_left(tunnel.tcp(destination, source), &mut respond).await;
+            tcp(opened, body, &mut respond).await
+        }
+        Err(refusal) => refuse(refusal, &mut respond),
+    };
+    if let Err(error) = answered {
+        debug!(error = one_line(&error), "an answer did not reach the other node whole");
+    }
+}
+
+async fn http(
+    tunnel: &Tunnel,
+    mut head: Request<()>,
+    body: RecvStream,
+    length: Option<u64>,
+    respond: &mut SendResponse<Bytes>,
+) -> Result<(), Error> {
     let (wish, mut wished) = oneshot::channel();
     let body = Awaited { body: Incoming::new(body, length, None, None), wish: Some(wish) };
-    let mut sending = pin!(send(&router, Request::from_parts(parts, ()), body));
+    // Of one request, `limits::INTERIM_RESPONSES` are heard at most.
+    let (hear, mut heard) = mpsc::unbounded_channel();
+    head.extensions_mut().insert(OnInterim::new(move |interim| drop(hear.send(interim))));
+    let mut sending = pin!(tunnel.send(head.map(|()| body)));
     let mut is_wished = false;
     let response = loop {
         tokio::select! {
             biased;
             wish = &mut wished, if !is_wished => {
                 is_wished = true;
-                if wish.is_ok() && respond.send_informational(go_on()).is_err() {
-                    return;
+                if wish.is_ok() {
+                    respond.send_informational(go_on())?;
                 }
             }
+            Some(interim) = heard.recv() => tell(interim, respond)?,
             response = &mut sending => break response,
             // The visitor left: dropping the call cancels it at the origin.
-            _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return Ok(()),
         }
     };
-    let sent = match response {
-        Ok(response) => send_response(response, &mut respond).await,
-        Err(refusal) => {
-            respond.send_response(wire::refusal(refusal), true).map(drop).map_err(Error::from)
-        }
-    };
-    if let Err(error) = sent {
-        debug!(%error, "a response did not reach the other node");
+    // Those that came together with it.
+    while let Ok(interim) = heard.try_recv() {
+        tell(interim, respond)?;
+    }
+    match response {
+        Ok(response) => send_response(response, respond).await,
+        Err(error) => refuse(Refusal::of(&error), respond),
     }
 }
 
-async fn send(
-    router: &Router,
-    head: Request<()>,
-    body: Awaited,
-) -> Result<Response<Incoming>, Refusal> {
-    let (tunnel, head) = wire::open_request(head)?;
-    let tunnel = router.tunnel(tunnel).ok_or(Refusal::Offline)?;
-    tunnel.send(head.map(|()| body)).await.map_err(|error| {
-        debug!(tunnel = %tunnel.id(), error = chain(&error), "no answer for another node");
-        Refusal::of(&error)
-    })
+fn tell(interim: Response<()>, respond: &mut SendResponse<Bytes>) -> Result<(), Error> {
+    let (parts, ()) = interim.into_parts();
+    let head = response::interim_to_tunnel(parts.status, parts.headers);
+    Ok(respond.send_informational(head)?)
+}
+
+async fn websocket(
+    opened: Option<Result<Upgrade, Error>>,
+    body: RecvStream,
+    respond: &mut SendResponse<Bytes>,
+) -> Result<(), Error> {
+    match opened {
+        Some(Ok(Upgrade::Accepted(response, io))) => {
+            let head = wire::response(response.into_parts().0);
+            join(respond.send_response(head, false)?, body, io).await
+        }
+        Some(Ok(Upgrade::Declined(response))) => send_response(response, respond).await,
+        Some(Err(error)) => refuse(Refusal::of(&error), respond),
+        None => Ok(()),
+    }
+}
+
+async fn tcp(
+    opened: Option<Result<TunnelIo, Error>>,
+    body: RecvStream,
+    respond: &mut SendResponse<Bytes>,
+) -> Result<(), Error> {
+    match opened {
+        Some(Ok(io)) => join(respond.send_response(wire::flow(), false)?, body, io).await,
+        Some(Err(error)) => refuse(Refusal::of(&error), respond),
+        None => Ok(()),
+    }
+}
+
+/// Carries bytes between the other node and a stream of a tunnel.
+async fn join(send: SendStream<Bytes>, body: RecvStream, io: TunnelIo) -> Result<(), Error> {
+    let node = TunnelIo::new(Incoming::new(body, None, None, None), send, true);
+    relay(node, io).await.map(drop).map_err(Error::broken)
+}
+
+/// Waits, but no longer than the other node does.
+async fn unless_left<T>(
+    opening: impl Future<Output = Result<T, Error>>,
+    respond: &mut SendResponse<Bytes>,
+) -> Option<Result<T, Error>> {
+    tokio::select! {
+        opened = opening => Some(opened),
+        _ = poll_fn(|cx| respond.poll_reset(cx)) => None,
+    }
+}
+
+fn refuse(refusal: Refusal, respond: &mut SendResponse<Bytes>) -> Result<(), Error> {
+    debug!(?refusal, "no answer for another node");
+    respond.send_response(wire::refusal(refusal), true).map(drop).map_err(Error::from)
 }
 
 async fn send_response(
@@ -329,15 +405,4 @@ impl Body for Awaited {
 
 fn peer(what: &str) -> ErrorKind {
     ErrorKind::Peer(what.into())
-}
-
-/// An error and its sources, for a log line.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        line = format!("{line}: {error}");
-        source = error.source();
-    }
-    line
 }

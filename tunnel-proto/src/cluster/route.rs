@@ -1,6 +1,12 @@
 //! Choosing between this node and another one.
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{
+    error::Error as StdError,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,17 +15,19 @@ use tracing::debug;
 
 use super::{
     directory::Directory,
+    exchange::{Exchange, Http, Tcp, WebSocket},
     forwarder::Forwarder,
+    link::Failed,
     lookup::Lookup,
     node::{Holder, Node, NodeName},
-    wire,
+    wire::{self, Refusal},
 };
 use crate::{
-    edge::Router,
+    edge::{OnInterim, Ready, Router, Tunnel, Upgrade},
     error::{Error, ErrorKind},
     id::TunnelId,
     limits,
-    net::body::Incoming,
+    net::{body::Incoming, io::TunnelIo},
 };
 
 /// Sends requests down a tunnel wherever its connections are: at this node, or one hop away.
@@ -42,7 +50,7 @@ impl<D: Directory> Cluster<D> {
     /// With a connection here, this is [`Tunnel::send`](crate::edge::Tunnel::send): the directory is
     /// not asked. Otherwise up to three nodes are tried while the request can't have reached a
     /// connector, and its body has not been read. A request that may have reached one is sent again
-    /// only if its method is safe (`GET`, `HEAD`, `OPTIONS`, `TRACE`) and it has no body.
+    /// only if its method is idempotent (RFC 9110 section 9.2.2) and it has no body.
     ///
     /// While the directory is away, nodes are remembered for ten minutes, and no request waits
     /// longer than half a second for it.
@@ -65,18 +73,61 @@ impl<D: Directory> Cluster<D> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        if let Some(tunnel) = self.router.tunnel(tunnel) {
-            match tunnel.ready().await {
-                Ok(ready) => return tunnel.send_over(ready, request).await,
-                Err(error) if error.is_offline() => {}
-                Err(error) => return Err(error),
-            }
+        if let Some((tunnel, ready)) = self.local(tunnel).await? {
+            return tunnel.send_over(ready, request).await;
         }
-        // Larger by far, and rare with one node: kept out of the local case's future.
-        Box::pin(self.forward(tunnel, request)).await
+        let hop: Hop<'_, _> = Box::pin(self.send_on(tunnel, request));
+        hop.await
     }
 
-    async fn forward<B>(
+    /// Asks for a WebSocket, as [`Tunnel::upgrade`](crate::edge::Tunnel::upgrade), wherever a
+    /// connection of the tunnel is.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); a request that asks for no WebSocket is the caller's fault.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn upgrade<B>(
+        &self,
+        tunnel: TunnelId,
+        request: Request<B>,
+    ) -> Result<Upgrade, Error> {
+        if let Some((_, ready)) = self.local(tunnel).await? {
+            return ready.upgrade(request).await;
+        }
+        let head = wire::websocket(tunnel, request.into_parts().0)?;
+        let hop: Hop<'_, _> = Box::pin(self.forward(tunnel, head, WebSocket));
+        hop.await
+    }
+
+    /// Opens a TCP flow, as [`Tunnel::tcp`](crate::edge::Tunnel::tcp), wherever a connection of the
+    /// tunnel is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tunnel::tcp`](crate::edge::Tunnel::tcp), and as [`send`](Self::send) for other nodes.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn tcp(
+        &self,
+        tunnel: TunnelId,
+        destination: SocketAddr,
+        source: IpAddr,
+    ) -> Result<TunnelIo, Error> {
+        if let Some((_, ready)) = self.local(tunnel).await? {
+            return ready.tcp(destination, source).await;
+        }
+        let head = wire::tcp(tunnel, destination, source)?;
+        let hop: Hop<'_, _> = Box::pin(self.forward(tunnel, head, Tcp { destination, source }));
+        hop.await
+    }
+
+    async fn send_on<B>(
         &self,
         tunnel: TunnelId,
         request: Request<B>,
@@ -85,9 +136,20 @@ impl<D: Directory> Cluster<D> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let (parts, mut body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let on_interim = parts.extensions.remove::<OnInterim>();
         let head = wire::request(tunnel, parts)?;
-        let is_repeatable = head.method().is_safe() && body.is_end_stream();
+        self.forward(tunnel, head, Http { body, on_interim }).await
+    }
+
+    /// Sends a request to one node after the other, while it may be.
+    async fn forward<X: Exchange>(
+        &self,
+        tunnel: TunnelId,
+        head: Request<()>,
+        mut exchange: X,
+    ) -> Result<X::Answer, Error> {
+        let is_repeatable = head.method().is_idempotent() && exchange.is_repeatable();
         let mut route = Route { holders: self.lookup.find(tunnel).await?, tried: Vec::new() };
         let mut has_asked_anew = false;
         let mut last = Error::from(ErrorKind::Offline);
@@ -97,30 +159,41 @@ impl<D: Directory> Cluster<D> {
                     break;
                 }
                 // The tunnel may have moved since, perhaps to this very node.
-                if let Some(ready) = self.local(tunnel).await {
-                    let (_, head) = wire::open_request(head).map_err(wire::Refusal::into_error)?;
-                    return ready.send(head.map(|()| body)).await;
+                if let Some((tunnel, ready)) = self.local(tunnel).await? {
+                    let (_, asked) = wire::open_request(head).map_err(Refusal::into_error)?;
+                    return exchange.here(&tunnel, ready, asked).await;
                 }
                 route.holders = self.lookup.ask(tunnel).await?;
                 continue;
             };
-            match self.forwarder.send(&node, head.clone(), body).await {
-                Ok(response) => return Ok(response),
-                Err(failed) => {
-                    debug!(node = %node.name(), error = %failed.error, "a node gave no answer");
-                    match failed.body {
-                        Some(unread) if failed.is_unsent || is_repeatable => body = unread,
-                        _ => return Err(failed.error),
-                    }
-                    last = failed.error;
-                }
+            let sent = match self.forwarder.link(&node).await {
+                Ok(link) => exchange.hop(&link, head.clone()).await,
+                Err(error) => Err(Failed::before(error, exchange)),
+            };
+            let failed = match sent {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            debug!(node = %node.name(), error = %failed.error, "a node gave no answer");
+            match failed.rest {
+                Some(rest) if failed.is_unsent || is_repeatable => exchange = rest,
+                _ => return Err(failed.error),
             }
+            last = failed.error;
         }
         Err(last)
     }
 
-    async fn local(&self, tunnel: TunnelId) -> Option<crate::edge::Ready> {
-        self.router.tunnel(tunnel)?.ready().await.ok()
+    /// The tunnel and room on a connection of this node; nothing if none serves here.
+    async fn local(&self, tunnel: TunnelId) -> Result<Option<(Arc<Tunnel>, Ready)>, Error> {
+        let Some(tunnel) = self.router.tunnel(tunnel) else {
+            return Ok(None);
+        };
+        match tunnel.ready().await {
+            Ok(ready) => Ok(Some((tunnel, ready))),
+            Err(error) if error.is_offline() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a connection of the tunnel serves at this node just now.
@@ -134,6 +207,10 @@ impl<D> fmt::Debug for Cluster<D> {
         f.debug_struct("Cluster").field("forwarder", &self.forwarder).finish_non_exhaustive()
     }
 }
+
+/// A request on its way over other nodes. Larger by far than the local case, and rare with one node:
+/// kept out of that case's future.
+type Hop<'a, A> = Pin<Box<dyn Future<Output = Result<A, Error>> + Send + 'a>>;
 
 /// The nodes of one request.
 struct Route {

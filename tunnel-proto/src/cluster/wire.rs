@@ -2,10 +2,14 @@
 //!
 //! A request is an ordinary HTTP/2 request whose head the first node has made as it would for a
 //! connector: nothing is left in it that a visitor must not state, and what the edge states is added.
-//! Three names of the tunnel's own prefix `cf-int-`, which no visitor, edge program or origin can
+//! A few names of the tunnel's own prefix `cf-int-`, which no visitor, edge program or origin can
 //! bring this far, carry what else there is to say.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request, response};
+use std::net::{IpAddr, SocketAddr};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request, response,
+};
 
 use crate::{
     error::{Error, ErrorKind},
@@ -14,6 +18,7 @@ use crate::{
         hop,
         request::{self as stream_request, EdgeHeaders},
         response::{OriginFailure, ResponseSource},
+        websocket,
     },
 };
 
@@ -25,6 +30,12 @@ const TUNNEL: HeaderName = HeaderName::from_static("cf-int-node-tunnel");
 
 /// On a request: which hop between nodes this is. Only the first is ever made.
 const HOP: HeaderName = HeaderName::from_static("cf-int-node-hop");
+
+/// On a request for a stream of bytes, and on the answer that opens it: `websocket` or `tcp`.
+const STREAM: HeaderName = HeaderName::from_static("cf-int-node-stream");
+
+/// On a request for a TCP flow: the visitor's address.
+const VISITOR: HeaderName = HeaderName::from_static("cf-int-node-visitor");
 
 /// On a response: `origin`, or the connector's reason in JSON.
 const SOURCE: HeaderName = HeaderName::from_static("cf-int-node-source");
@@ -45,15 +56,26 @@ pub(super) enum Refusal {
     Broken,
     /// The connector broke the protocol.
     Peer,
+    /// The connector can't reach the address of a TCP flow, or must not.
+    Unreachable,
+}
+
+/// What a node asks of another.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Http(Request<()>),
+    WebSocket(Request<()>),
+    Tcp { destination: SocketAddr, source: IpAddr },
 }
 
 impl Refusal {
-    const ALL: [(Self, &str); 5] = [
+    const ALL: [(Self, &str); 6] = [
         (Self::Offline, "offline"),
         (Self::Busy, "busy"),
         (Self::Unclear, "unclear"),
         (Self::Broken, "broken"),
         (Self::Peer, "peer"),
+        (Self::Unreachable, "unreachable"),
     ];
 
     /// What an error of the tunnel means to the node that asked.
@@ -66,6 +88,8 @@ impl Refusal {
             Self::Unclear
         } else if error.is_peer_fault() {
             Self::Peer
+        } else if error.is_unreachable() {
+            Self::Unreachable
         } else {
             Self::Broken
         }
@@ -85,6 +109,9 @@ impl Refusal {
                 ErrorKind::Network("the tunnel broke behind the other edge node".into())
             }
             Self::Peer => ErrorKind::Peer("an unreadable answer at the other edge node".into()),
+            Self::Unreachable => {
+                ErrorKind::Unreachable("the connector can't reach the address of the flow".into())
+            }
         }
         .into()
     }
@@ -97,34 +124,89 @@ impl Refusal {
 /// As for a connector: a request that can't travel is the caller's fault.
 pub(super) fn request(tunnel: TunnelId, parts: request::Parts) -> Result<Request<()>, Error> {
     // Leaves nothing that begins with `cf-`, so the marks below are ours alone.
-    let mut request = stream_request::to_tunnel(parts)?;
-    let headers = request.headers_mut();
-    if let Ok(tunnel) = HeaderValue::from_str(&tunnel.to_string()) {
-        headers.insert(TUNNEL, tunnel);
-    }
-    headers.insert(HOP, HeaderValue::from_static("1"));
+    Ok(marked(tunnel, stream_request::to_tunnel(parts)?))
+}
+
+/// The same for a WebSocket's handshake.
+///
+/// # Errors
+///
+/// As [`request`]; a request that asks for no WebSocket is the caller's fault too.
+pub(super) fn websocket(tunnel: TunnelId, parts: request::Parts) -> Result<Request<()>, Error> {
+    websocket::check(&parts)?;
+    let mut request = request(tunnel, parts)?;
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    request.headers_mut().insert(STREAM, WEBSOCKET);
     Ok(request)
 }
 
-/// Makes of such a head what can be sent down a tunnel of this node. All its headers have passed
+/// The same for a TCP flow.
+pub(super) fn tcp(
+    tunnel: TunnelId,
+    destination: SocketAddr,
+    source: IpAddr,
+) -> Result<Request<()>, Error> {
+    let mut request = marked(tunnel, stream_request::tcp(destination, source)?);
+    request.headers_mut().insert(STREAM, TCP);
+    if let Ok(source) = HeaderValue::from_str(&source.to_string()) {
+        request.headers_mut().insert(VISITOR, source);
+    }
+    Ok(request)
+}
+
+fn marked(tunnel: TunnelId, mut request: Request<()>) -> Request<()> {
+    remove_internal(request.headers_mut());
+    if let Ok(tunnel) = HeaderValue::from_str(&tunnel.to_string()) {
+        request.headers_mut().insert(TUNNEL, tunnel);
+    }
+    request.headers_mut().insert(HOP, HeaderValue::from_static("1"));
+    request
+}
+
+/// Makes of such a head what can be asked of a tunnel of this node. All its headers have passed
 /// the first node and are stated anew as they are.
 ///
 /// # Errors
 ///
-/// A head without tunnel, or from any but the first hop.
-pub(super) fn open_request(head: Request<()>) -> Result<(TunnelId, Request<()>), Refusal> {
+/// A head without tunnel, of an unknown kind, or from any but the first hop.
+pub(super) fn open_request(head: Request<()>) -> Result<(TunnelId, Asked), Refusal> {
     let (mut parts, ()) = head.into_parts();
     let tunnel = parts.headers.get(TUNNEL).and_then(|id| id.to_str().ok()?.parse().ok());
     let is_first = parts.headers.get(HOP).is_some_and(|hop| hop == "1");
     let Some(tunnel) = tunnel.filter(|_| is_first) else {
         return Err(Refusal::Unclear);
     };
+    let stream = parts.headers.get(STREAM).cloned();
+    let visitor = parts.headers.get(VISITOR).and_then(|source| source.to_str().ok()?.parse().ok());
     remove_internal(&mut parts.headers);
+    let asked = match stream {
+        None => Asked::Http(stated(parts)),
+        Some(stream) if stream == WEBSOCKET => {
+            let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).cloned();
+            let mut request = stated(parts);
+            // The handshake as a visitor makes it; what is stated besides takes its place again.
+            websocket::restore(request.headers_mut());
+            request.headers_mut().extend(key.map(|key| (header::SEC_WEBSOCKET_KEY, key)));
+            Asked::WebSocket(request)
+        }
+        Some(stream) if stream == TCP => {
+            let destination = parts.uri.authority().and_then(|it| it.as_str().parse().ok());
+            let (Some(destination), Some(source)) = (destination, visitor) else {
+                return Err(Refusal::Unclear);
+            };
+            Asked::Tcp { destination, source }
+        }
+        Some(_) => return Err(Refusal::Unclear),
+    };
+    Ok((tunnel, asked))
+}
+
+fn stated(parts: request::Parts) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = parts.method;
     *request.uri_mut() = parts.uri;
     request.extensions_mut().insert(EdgeHeaders(parts.headers));
-    Ok((tunnel, request))
+    request
 }
 
 /// Makes the head that travels back.
@@ -142,7 +224,20 @@ pub(super) fn response(mut parts: response::Parts) -> Response<()> {
     parts.headers.insert(SOURCE, source);
     let mut head = Response::new(());
     *head.status_mut() = parts.status;
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        // HTTP/2 has no `101` (RFC 9113 section 8.6).
+        *head.status_mut() = StatusCode::OK;
+        parts.headers.insert(STREAM, WEBSOCKET);
+    }
     *head.headers_mut() = parts.headers;
+    head
+}
+
+/// The answer that opens a TCP flow.
+pub(super) fn flow() -> Response<()> {
+    let mut head = Response::new(());
+    head.headers_mut().insert(SOURCE, HeaderValue::from_static("origin"));
+    head.headers_mut().insert(STREAM, TCP);
     head
 }
 
@@ -177,12 +272,22 @@ pub(super) fn open_response(parts: response::Parts) -> Result<Response<()>, Refu
         None => return Err(Refusal::Broken),
     };
     let mut headers = parts.headers;
+    let is_switched = headers.get(STREAM).is_some_and(|stream| stream == WEBSOCKET);
     remove_internal(&mut headers);
     let mut response = Response::new(());
     *response.status_mut() = parts.status;
+    if is_switched {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        websocket::switch(&mut headers);
+    }
     *response.headers_mut() = headers;
     response.extensions_mut().insert(source);
     Ok(response)
+}
+
+/// Whether an answer opens a stream of bytes.
+pub(super) fn is_stream(headers: &HeaderMap) -> bool {
+    headers.contains_key(STREAM)
 }
 
 fn remove_internal(headers: &mut HeaderMap) {
@@ -191,6 +296,9 @@ fn remove_internal(headers: &mut HeaderMap) {
         headers.remove(name);
     }
 }
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+const TCP: HeaderValue = HeaderValue::from_static("tcp");
 
 #[cfg(test)]
 mod tests {
@@ -220,8 +328,9 @@ mod tests {
             .into_parts()
             .0;
         let head = request(tunnel(), parts).unwrap();
-        let (id, request) = open_request(head).unwrap();
+        let (id, asked) = open_request(head).unwrap();
         assert_eq!(id, tunnel());
+        let Asked::Http(request) = asked else { panic!("{asked:?}") };
         // As the second node's own tunnel makes it.
         let sent = stream_request::to_tunnel(request.into_parts().0).unwrap();
         assert_eq!(sent.uri(), "https://a.test/x?y=1");
@@ -278,6 +387,31 @@ mod tests {
             assert_eq!(got.extensions().get(), Some(&source));
             assert_eq!(got.headers().len(), 2);
         }
+    }
+
+    #[test]
+    fn a_flow_and_a_handshake_arrive_as_they_were() {
+        let (destination, source) = ("[fd00::5]:22".parse().unwrap(), "192.0.2.7".parse().unwrap());
+        let (_, asked) = open_request(tcp(tunnel(), destination, source).unwrap()).unwrap();
+        let Asked::Tcp { destination: to, source: from } = asked else { panic!("{asked:?}") };
+        assert_eq!((to, from), (destination, source));
+
+        let handshake = Request::get("https://a.test/socket")
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "chat");
+        let parts = handshake.body(()).unwrap().into_parts().0;
+        let (_, asked) = open_request(websocket(tunnel(), parts).unwrap()).unwrap();
+        let Asked::WebSocket(request) = asked else { panic!("{asked:?}") };
+        let sent = stream_request::websocket_to_tunnel(request.into_parts().0).unwrap();
+        assert_eq!(sent.headers()["sec-websocket-protocol"], "chat");
+        assert_eq!(sent.headers().get_all("sec-websocket-key").iter().count(), 1);
+        assert_eq!(sent.headers().get_all("sec-websocket-version").iter().count(), 1);
+
+        let plain = Request::get("https://a.test/").body(()).unwrap().into_parts().0;
+        assert!(websocket(tunnel(), plain).unwrap_err().is_caller_fault());
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl OnInterim {
         Self(Arc::new(hear))
     }
 
-    pub(super) fn hear(&self, interim: Response<()>) {
+    pub(crate) fn hear(&self, interim: Response<()>) {
         (self.0)(interim);
     }
 }

@@ -27,6 +27,7 @@ use tunnel_proto::{
     },
     connector::{Connector, HttpService},
     edge::{Acceptor, Incoming, Registered, Registration, Router},
+    origin::PrivateNetwork,
 };
 
 pub type AnyBody =
@@ -153,8 +154,11 @@ impl<D: Directory + Clone> TestNode<D> {
             std::future::ready(io.ok_or(io::Error::from(io::ErrorKind::NotConnected)))
         };
         let secret = tunnel_proto::TunnelSecret::new([7; 32]);
+        // Nobody is asked but who the test allows: addresses of this machine.
+        let network = PrivateNetwork::new().allow("127.0.0.1", 1..=u16::MAX).unwrap();
         let connector = Connector::builder(Credentials::new("account", tunnel, secret), dial)
             .connections(1)
+            .private_network(network)
             .service(service)
             .unwrap();
         self.connectors.spawn(async move { drop(connector.run(std::future::pending()).await) });
