@@ -82,11 +82,11 @@ impl<A: Authenticate> Acceptor<A> {
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection.
-    pub async fn accept<T>(&self, io: T) -> Result<Connection, Error>
+    pub fn accept<T>(&self, io: T) -> impl Future<Output = Result<Connection, Error>> + Send
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        self.accept_from(io, None).await
+        self.accept_from(io, None)
     }
 
     /// The same, for a connector whose address is known: [`Connection::source`] tells it on.
@@ -98,18 +98,23 @@ impl<A: Authenticate> Acceptor<A> {
     /// # Cancel safety
     ///
     /// As [`accept`](Self::accept).
-    pub async fn accept_from<T>(
+    #[expect(clippy::manual_async_fn, reason = "with a closure rustc sees no `Send`, rust#102211")]
+    pub fn accept_from<T>(
         &self,
         io: T,
         source: Option<SocketAddr>,
-    ) -> Result<Connection, Error>
+    ) -> impl Future<Output = Result<Connection, Error>> + Send
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        timeout(limits::REGISTER_TIMEOUT, self.register(io, source)).await.unwrap_or_else(|_| {
-            let error = Error::from(ErrorKind::Network("no registration in time".into()));
-            Err(error.with_limit("REGISTER_TIMEOUT"))
-        })
+        async move {
+            timeout(limits::REGISTER_TIMEOUT, self.register(io, source)).await.unwrap_or_else(
+                |_| {
+                    let error = Error::from(ErrorKind::Network("no registration in time".into()));
+                    Err(error.with_limit("REGISTER_TIMEOUT"))
+                },
+            )
+        }
     }
 
     async fn register<T>(&self, io: T, source: Option<SocketAddr>) -> Result<Connection, Error>

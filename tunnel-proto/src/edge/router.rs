@@ -82,21 +82,24 @@ impl Router {
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection.
-    pub async fn accept<A, T>(
+    #[expect(clippy::manual_async_fn, reason = "with a closure rustc sees no `Send`, rust#102211")]
+    pub fn accept<A, T>(
         &self,
         acceptor: &Acceptor<A>,
         io: T,
         source: Option<SocketAddr>,
-    ) -> Result<Arc<Tunnel>, Error>
+    ) -> impl Future<Output = Result<Arc<Tunnel>, Error>> + Send
     where
         A: Authenticate,
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        match acceptor.accept_from(io, source).await {
-            Ok(connection) => Ok(self.attach(connection)),
-            Err(error) => {
-                self.hub.tell(|| Event::Refused { source, reason: one_line(&error) });
-                Err(error)
+        async move {
+            match acceptor.accept_from(io, source).await {
+                Ok(connection) => Ok(self.attach(connection)),
+                Err(error) => {
+                    self.hub.tell(|| Event::Refused { source, reason: one_line(&error) });
+                    Err(error)
+                }
             }
         }
     }
