@@ -67,6 +67,12 @@ pub const REQUEST_HEADER_LIST_BYTES: u32 = 128 * 1024;
 /// 32,768 at most.
 pub const HEADER_COUNT: usize = 8_192;
 
+/// Headers of one response of an HTTP/1.1 origin. hyper's own 100 are fewer than some applications have
+/// cookies and links to set; it makes room for all of them for each response, 64 bytes a header. More
+/// is an origin that broke off.
+#[cfg(feature = "http-origin")]
+pub const ORIGIN_HEADERS: usize = 1_000;
+
 /// Flow-control window of one stream, cloudflared's own: 21 MB/s at 50 ms. What a reader who stops
 /// reading leaves lying here.
 pub const STREAM_WINDOW: u32 = 1024 * 1024;

@@ -12,7 +12,10 @@ use super::{
     dial::{Dial, Target, TcpSettings},
     http::{HttpOrigin, Server},
 };
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    limits,
+};
 
 /// Options of a [`HttpOrigin`], each with its default.
 #[derive(Debug, Clone)]
@@ -191,6 +194,7 @@ impl HttpOriginBuilder {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(self.keep_alive_timeout)
             .pool_max_idle_per_host(self.keep_alive_connections)
+            .http1_max_headers(limits::ORIGIN_HEADERS)
             .set_host(false);
         builder
     }
