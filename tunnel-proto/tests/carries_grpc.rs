@@ -20,6 +20,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use harness::{Edge, credentials};
 use http_body_util::BodyExt as _;
 use tokio::{
+    net::TcpListener,
     sync::{mpsc, oneshot},
     time::timeout,
 };
@@ -36,6 +37,7 @@ use tunnel_proto::{
     Error,
     connector::Connector,
     edge::{Incoming, Tunnel},
+    origin::HttpOrigin,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -261,9 +263,23 @@ impl Service<http::Request<Body>> for Visitor {
 enum Origin {
     /// In the connector's process, as its service.
     InProcess,
+    /// A server of its own on loopback, which speaks HTTP/2 without TLS.
+    Loopback,
 }
 
-const ORIGINS: [Origin; 1] = [Origin::InProcess];
+const ORIGINS: [Origin; 2] = [Origin::InProcess, Origin::Loopback];
+
+/// Runs tonic's own server.
+async fn listen(server: Server) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let incoming = stream::unfold(listener, |listener| async {
+        let accepted = listener.accept().await.map(|(tcp, _)| tcp);
+        Some((accepted, listener))
+    });
+    tokio::spawn(tonic::transport::Server::builder().serve_with_incoming(server, incoming));
+    url
+}
 
 /// A visitor's client, and what the server tells of itself.
 struct Rig {
@@ -285,6 +301,10 @@ impl Rig {
         let shutdown = async { drop(stopped.await) };
         let running = match origin {
             Origin::InProcess => tokio::spawn(builder.service(server).unwrap().run(shutdown)),
+            Origin::Loopback => {
+                let origin = HttpOrigin::builder(listen(server).await).http2(true).build().unwrap();
+                tokio::spawn(builder.service(origin).unwrap().run(shutdown))
+            }
         };
         let tunnel = edge.wait_for(1).await;
         let url = "https://grpc.example.com".parse().unwrap();
@@ -463,6 +483,17 @@ async fn a_client_that_runs_out_of_time_stops_the_server() {
         assert_eq!(within(rig.abandoned.recv()).await.unwrap(), "Sleep");
         assert_eq!(rig.tunnel.connections()[0].in_flight(), 0);
     }
+}
+
+#[tokio::test]
+async fn a_server_that_knows_the_deadline_says_so() {
+    let mut rig = Rig::start(Origin::Loopback).await;
+    let mut request = Request::new(String::new());
+    request.set_timeout(Duration::from_millis(300));
+    let status = rig.unary("Sleep", request).await.unwrap_err();
+    // tonic's server says `cancelled` when `grpc-timeout` is over.
+    assert_eq!((status.code(), status.message()), (Code::Cancelled, "Timeout expired"));
+    assert_eq!(within(rig.abandoned.recv()).await.unwrap(), "Sleep");
 }
 
 #[tokio::test]
