@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -54,26 +55,30 @@ pub(super) struct Handlers<S> {
     pub(super) meter: Meter,
 }
 
+/// Answering one stream.
+type Answer = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl<S: HttpService> Handlers<S> {
+    /// Boxed, each kind for itself: a task's future is moved several times, and one for all kinds
+    /// would be as large as the largest.
     fn answer(&self, kind: StreamKind, stream: Stream) -> impl Future<Output = ()> + Send + use<S> {
-        let handlers = self.clone();
         let span = debug_span!(STREAM_SPAN, side = Side::Connector.as_str(), kind = kind.as_str());
-        async move {
-            let Self { service, configurable, network, on_event, meter } = handlers;
-            match (kind, configurable) {
-                (StreamKind::Http, _) => answer::http(stream, service, on_event, meter).await,
-                (StreamKind::WebSocket, _) => {
-                    answer::websocket(stream, service, on_event, meter).await;
-                }
-                (StreamKind::Tcp, _) => flow::carry(stream, network, on_event, meter).await,
-                (StreamKind::Configuration, Some(here)) => {
-                    let _measured = meter.begin(kind);
-                    here.answer(stream).await;
-                }
-                (StreamKind::Configuration, None) | (StreamKind::Control, _) => refuse(stream),
+        let Self { service, configurable, network, on_event, meter } = self.clone();
+        let answer: Answer = match (kind, configurable) {
+            (StreamKind::Http, _) => Box::pin(answer::http(stream, service, on_event, meter)),
+            (StreamKind::WebSocket, _) => {
+                Box::pin(answer::websocket(stream, service, on_event, meter))
             }
-        }
-        .instrument(span)
+            (StreamKind::Tcp, _) => Box::pin(flow::carry(stream, network, on_event, meter)),
+            (StreamKind::Configuration, Some(here)) => Box::pin(async move {
+                let _measured = meter.begin(kind);
+                here.answer(stream).await;
+            }),
+            (StreamKind::Configuration, None) | (StreamKind::Control, _) => {
+                Box::pin(async move { refuse(stream) })
+            }
+        };
+        answer.instrument(span)
     }
 }
 
@@ -115,6 +120,9 @@ where
     // Dropped with the connection, so work at the origin ends when its stream can't be answered.
     let mut requests = JoinSet::new();
     loop {
+        // Those that have ended are counted out whenever something else wakes this task. To be
+        // woken by each would cost a look at the whole connection each time.
+        while requests.try_join_next().is_some() {}
         if state == State::Leaving && requests.is_empty() {
             connection.graceful_shutdown();
             state = State::Left;
@@ -133,8 +141,7 @@ where
                     }
                     kind => {
                         let answer = handlers.answer(kind, (request, respond));
-                        // Boxed: tokio moves a task's future and its end several times.
-                        requests.spawn(Box::pin(after(registered.subscribe(), answer)));
+                        requests.spawn(after(registered.subscribe(), answer));
                     }
                 },
                 Some(Err(error)) => return Err(error),
@@ -162,7 +169,7 @@ where
                 Some(Err(error)) if state < State::Leaving => return Err(error),
                 Some(Err(_)) | None => {}
             },
-            Some(_) = requests.join_next() => {}
+            Some(_) = requests.join_next(), if state == State::Leaving => {}
             _ = stopped.wait_for(|shutdown| *shutdown), if state == State::Anonymous => return Ok(()),
             () = &mut patience, if state == State::Anonymous => {
                 let error = Error::from(ErrorKind::Network("the edge did not register us".into()));
