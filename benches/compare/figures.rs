@@ -1,185 +1,196 @@
-//! What was measured, as a table.
+//! What was measured, as tables.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt};
 
-use crate::{
-    load::{Latency, Load},
-    programs::Programs,
-    sekimori,
-};
+use crate::systems::{Role, System};
 
-/// What is compared.
+/// One thing that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum System {
-    /// nginx → nginx.
-    Nginx,
-    /// Edge → connector, an application without a login.
-    Bypass,
-    /// Edge → connector, a visitor with a session.
-    Session,
+pub(crate) enum Row {
+    /// Requests a second with so many open connections.
+    Rate(u32),
+    /// CPU seconds of both hops for 10,000 requests.
+    Cpu(u32),
+    /// Of it the hop beside the origin.
+    InnerCpu(u32),
+    /// Median latency at 500 requests a second, in milliseconds.
+    PacedMedian,
+    /// The same, 99 of 100.
+    PacedP99,
+    /// One large body down, MB/s.
+    Download,
+    /// CPU seconds of both hops for a GB of it.
+    DownloadCpu,
+    /// One large body up, MB/s.
+    Upload,
+    /// CPU seconds of both hops for a GB of it.
+    UploadCpu,
+    /// TLS connections from new visitors a second, each with one request.
+    NewConnections,
+    /// Resident memory of both hops before any load, in MB.
+    Idle,
+    /// With 1,000 visitors' connections open.
+    Open,
+    /// Of the hop beside the origin, after the load with 64 connections.
+    Inner,
 }
 
-/// One round of one system.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sample {
-    requests_per_second: f64,
-    /// CPU seconds for 10,000 requests of both hops.
-    cpu: f64,
-    /// Of it the hop beside the origin.
-    inner_cpu: f64,
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rate(connections) => write!(f, "requests/s, {connections} connections"),
+            Self::Cpu(connections) => write!(f, "CPU s per 10,000, {connections} connections"),
+            Self::InnerCpu(connections) => {
+                write!(f, "of it inner hop, {connections} connections")
+            }
+            Self::PacedMedian => f.write_str("p50 ms at 500 requests/s"),
+            Self::PacedP99 => f.write_str("p99 ms at 500 requests/s"),
+            Self::Download => f.write_str("one download, MB/s"),
+            Self::DownloadCpu => f.write_str("one download, CPU s per GB"),
+            Self::Upload => f.write_str("one upload, MB/s"),
+            Self::UploadCpu => f.write_str("one upload, CPU s per GB"),
+            Self::NewConnections => f.write_str("new TLS connections/s"),
+            Self::Idle => f.write_str("resident MB, idle"),
+            Self::Open => f.write_str("resident MB, 1,000 open connections"),
+            Self::Inner => f.write_str("resident MB of the inner hop after 64 connections"),
+        }
+    }
 }
 
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct Figures {
-    versions: String,
-    rounds: u32,
-    samples: BTreeMap<(u32, System), Vec<Sample>>,
-    latencies: BTreeMap<(u32, System), Latency>,
-    paced: BTreeMap<System, Latency>,
-    idle: BTreeMap<System, u64>,
-    loaded: BTreeMap<System, u64>,
-}
-
-impl System {
-    const ALL: [Self; 3] = [Self::Nginx, Self::Bypass, Self::Session];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Nginx => "nginx → nginx",
-            Self::Bypass => "edge → connector, bypass",
-            Self::Session => "edge → connector, session",
-        }
-    }
-}
-
-impl Sample {
-    pub(crate) fn new(
-        load: &Load,
-        requests: u32,
-        before: &HashMap<&'static str, Duration>,
-        after: &HashMap<&'static str, Duration>,
-    ) -> Self {
-        let spent = |name: &&&str| {
-            let before = before.get(**name).copied().unwrap_or_default();
-            after.get(**name).copied().unwrap_or_default().saturating_sub(before).as_secs_f64()
-        };
-        let per_10_000 = 10_000.0 / f64::from(requests);
-        let is_inner = |name: &&&'static str| matches!(**name, "back" | "connector");
-        Self {
-            requests_per_second: load.requests_per_second,
-            cpu: after.keys().map(|name| spent(&name)).sum::<f64>() * per_10_000,
-            inner_cpu: after.keys().filter(is_inner).map(|name| spent(&name)).sum::<f64>()
-                * per_10_000,
-        }
-    }
+    heading: String,
+    systems: Vec<(&'static str, Role)>,
+    samples: BTreeMap<(Row, usize), Vec<f64>>,
 }
 
 impl Figures {
-    pub(crate) fn new(programs: &Programs, rounds: u32) -> Self {
-        Self {
-            versions: programs.versions(),
-            rounds,
-            samples: BTreeMap::new(),
-            latencies: BTreeMap::new(),
-            paced: BTreeMap::new(),
-            idle: BTreeMap::new(),
-            loaded: BTreeMap::new(),
-        }
+    pub(crate) fn new(heading: String, systems: &[System]) -> Self {
+        let systems = systems.iter().map(|system| (system.name, system.role)).collect();
+        Self { heading, systems, samples: BTreeMap::new() }
     }
 
-    pub(crate) fn add(&mut self, system: System, connections: u32, sample: Sample) {
-        self.samples.entry((connections, system)).or_default().push(sample);
+    pub(crate) fn add(&mut self, row: Row, system: usize, value: f64) {
+        self.samples.entry((row, system)).or_default().push(value);
     }
 
-    pub(crate) fn latency(&mut self, system: System, connections: u32, it: Option<Latency>) {
-        self.latencies.extend(it.map(|latency| ((connections, system), latency)));
+    fn spread(&self, row: Row, system: usize) -> Option<Spread> {
+        self.samples.get(&(row, system)).map(|samples| Spread::of(samples.clone()))
     }
 
-    pub(crate) fn paced(&mut self, system: System, it: Option<Latency>) {
-        self.paced.extend(it.map(|latency| (system, latency)));
+    fn median(&self, row: Row, role: Role) -> Option<f64> {
+        let system = self.systems.iter().position(|(_, it)| *it == role)?;
+        self.spread(row, system).map(|spread| spread.median)
     }
 
-    pub(crate) fn idle(&mut self, system: System, resident_bytes: u64) {
-        self.idle.insert(system, resident_bytes);
+    /// Ours, as a multiple of another's.
+    fn ratio(&self, row: Row, ours: Role, other: Role) -> Option<f64> {
+        Some(self.median(row, ours)? / self.median(row, other)?)
     }
 
-    pub(crate) fn loaded(&mut self, system: System, resident_bytes: u64) {
-        self.loaded.insert(system, resident_bytes);
-    }
-
-    fn spread(&self, connections: u32, system: System, of: fn(&Sample) -> f64) -> Spread {
-        let samples = self.samples.get(&(connections, system)).map_or(&[][..], Vec::as_slice);
-        Spread::of(samples.iter().map(of).collect())
-    }
-
-    fn ratios(&self, f: &mut fmt::Formatter<'_>, connections: u32, system: System) -> fmt::Result {
-        let ratio = |of: fn(&Sample) -> f64| {
-            let ours = self.spread(connections, system, of).median;
-            ours / self.spread(connections, System::Nginx, of).median
+    fn bars(&self) -> Vec<Bar> {
+        let against = |row, bound, reach, beyond| Bar {
+            what: format!("{row}, beside nginx → nginx"),
+            value: self.ratio(row, Role::Ours, Role::Reference),
+            unit: "x",
+            bound,
+            reach,
+            beyond,
         };
-        let (rate, cpu) = (ratio(|it| it.requests_per_second), ratio(|it| it.cpu));
-        writeln!(
-            f,
-            "ratio to nginx → nginx at {connections} connections, {}: \
-             {rate:.2}x requests/s, {cpu:.2}x CPU",
-            system.name()
-        )
+        let absolute = |row: Row, reach, beyond| Bar {
+            what: row.to_string(),
+            value: self.median(row, Role::Ours),
+            unit: " MB",
+            bound: Bound::AtMost,
+            reach,
+            beyond,
+        };
+        let cloudflared = |row: Row, bound, reach, beyond| Bar {
+            what: format!("{row}, our connector beside cloudflared"),
+            value: self.ratio(row, Role::Open, Role::Cloudflared),
+            unit: "x",
+            bound,
+            reach,
+            beyond,
+        };
+        vec![
+            against(Row::Rate(1), Bound::AtLeast, 0.9, 1.0),
+            against(Row::Rate(16), Bound::AtLeast, 1.0, 1.0),
+            against(Row::Rate(64), Bound::AtLeast, 1.2, 1.4),
+            against(Row::Rate(256), Bound::AtLeast, 1.15, 1.15),
+            against(Row::Cpu(64), Bound::AtMost, 0.7, 0.6),
+            against(Row::PacedP99, Bound::AtMost, 1.1, 1.0),
+            against(Row::Download, Bound::AtLeast, 1.1, 1.3),
+            against(Row::Upload, Bound::AtLeast, 1.1, 1.3),
+            against(Row::NewConnections, Bound::AtLeast, 1.2, 1.4),
+            absolute(Row::Idle, 30.0, 15.0),
+            absolute(Row::Open, 60.0, 45.0),
+            cloudflared(Row::Rate(64), Bound::AtLeast, 2.0, 2.5),
+            cloudflared(Row::InnerCpu(64), Bound::AtMost, 0.35, 0.22),
+            cloudflared(Row::Inner, Bound::AtMost, 0.35, 0.15),
+        ]
     }
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}; nginx: 1 worker process each.", self.versions)?;
-        writeln!(f, "Threads of edge and connector: {}.", sekimori::threads())?;
-        writeln!(
-            f,
-            "TLS 1.3, P-256; AES-128-GCM to the visitor, AES-256-GCM between the hops. {} rounds, \
-             median (min..max); latencies from one more round.\n",
-            self.rounds
-        )?;
-        writeln!(
-            f,
-            "| connections | system | requests/s | CPU s per 10,000 | of it inner hop | p50 ms | p99 ms |"
-        )?;
-        writeln!(f, "|---:|---|---:|---:|---:|---:|---:|")?;
-        for &(connections, system) in self.samples.keys() {
-            let rate = self.spread(connections, system, |it| it.requests_per_second);
-            let cpu = self.spread(connections, system, |it| it.cpu);
-            let inner = self.spread(connections, system, |it| it.inner_cpu);
-            let latency = self.latencies.get(&(connections, system));
-            writeln!(
-                f,
-                "| {connections} | {} | {rate:.0} | {cpu:.3} | {:.3} | {} |",
-                system.name(),
-                inner.median,
-                milliseconds(latency)
-            )?;
+        writeln!(f, "{}\n", self.heading)?;
+        writeln!(f, "| figure | system | median (least..most) | beside nginx → nginx |")?;
+        writeln!(f, "|---|---|---:|---:|")?;
+        for &(row, system) in self.samples.keys() {
+            let Some(spread) = self.spread(row, system) else { continue };
+            let (name, _) = self.systems[system];
+            let reference = self.median(row, Role::Reference);
+            let ratio =
+                reference.map_or("–".to_owned(), |it| format!("{:.2}x", spread.median / it));
+            writeln!(f, "| {row} | {name} | {spread} | {ratio} |")?;
         }
-        for system in System::ALL {
-            let latency = milliseconds(self.paced.get(&system));
-            writeln!(f, "| 10 | {}, at 500 requests/s | 500 | – | – | {latency} |", system.name())?;
-        }
-        let mebibytes = |bytes: Option<&u64>| bytes.copied().unwrap_or_default() / (1024 * 1024);
-        writeln!(f)?;
-        for system in [System::Nginx, System::Bypass] {
-            let (idle, loaded) = (self.idle.get(&system), self.loaded.get(&system));
-            let name = system.name().trim_end_matches(", bypass");
-            let (idle, loaded) = (mebibytes(idle), mebibytes(loaded));
-            writeln!(f, "Resident memory of {name}: {idle} MiB idle, {loaded} MiB afterwards.")?;
-        }
-        writeln!(f)?;
-        let mut connections: Vec<u32> = self.samples.keys().map(|&(it, _)| it).collect();
-        connections.dedup();
-        for connections in connections {
-            self.ratios(f, connections, System::Bypass)?;
-            self.ratios(f, connections, System::Session)?;
+        writeln!(f, "\nBars, on the whole path with a session:\n")?;
+        writeln!(f, "| figure | measured | reach | beyond | |")?;
+        writeln!(f, "|---|---:|---:|---:|---|")?;
+        for bar in self.bars() {
+            writeln!(f, "{bar}")?;
         }
         Ok(())
+    }
+}
+
+/// What a figure must reach.
+struct Bar {
+    what: String,
+    value: Option<f64>,
+    unit: &'static str,
+    bound: Bound,
+    reach: f64,
+    beyond: f64,
+}
+
+#[derive(Clone, Copy)]
+enum Bound {
+    AtLeast,
+    AtMost,
+}
+
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, unit, reach, beyond, .. } = self;
+        let (sign, is_within): (_, fn(f64, f64) -> bool) = match self.bound {
+            Bound::AtLeast => ("≥", |value, bound| value >= bound),
+            Bound::AtMost => ("≤", |value, bound| value <= bound),
+        };
+        let (value, verdict) = match self.value {
+            None => ("–".to_owned(), "not measured"),
+            Some(value) => (
+                format!("{value:.2}{unit}"),
+                match (is_within(value, *reach), is_within(value, *beyond)) {
+                    (_, true) => "beyond",
+                    (true, false) => "met",
+                    (false, false) => "**not met**",
+                },
+            ),
+        };
+        write!(f, "| {what} | {value} | {sign} {reach}{unit} | {sign} {beyond}{unit} | {verdict} |")
     }
 }
 
@@ -206,15 +217,8 @@ impl Spread {
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let decimals = f.precision().unwrap_or(2);
         let Self { median, least, most } = self;
+        let decimals = if *median < 10.0 { 3 } else { usize::from(*median < 1_000.0) };
         write!(f, "{median:.decimals$} ({least:.decimals$}..{most:.decimals$})")
     }
-}
-
-fn milliseconds(latency: Option<&Latency>) -> String {
-    latency.map_or("– | –".to_owned(), |latency| {
-        let [median, p99] = [latency.median, latency.p99].map(|it| it.as_secs_f64() * 1_000.0);
-        format!("{median:.2} | {p99:.2}")
-    })
 }

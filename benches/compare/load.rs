@@ -4,15 +4,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail};
 
-use crate::programs::Programs;
-
-/// What to ask for, and where.
-#[derive(Debug)]
-pub(crate) struct Target {
-    url: String,
-    address: String,
-    header: Option<String>,
-}
+use crate::{programs::Programs, systems::System};
 
 /// What came out.
 #[derive(Debug)]
@@ -28,28 +20,16 @@ pub(crate) struct Latency {
     pub(crate) p99: Duration,
 }
 
-impl Target {
-    pub(crate) fn new(host: &str, port: u16) -> Self {
-        let (url, address) = (format!("https://{host}:{port}/1k"), format!("127.0.0.1:{port}"));
-        Self { url, address, header: None }
-    }
-
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.header = Some(format!("{name}: {value}"));
-        self
-    }
-}
-
 /// Sends requests as fast as they are answered. With `log`, latencies come back too, at the price
 /// of a line for each request.
 pub(crate) fn run(
     programs: &Programs,
-    target: &Target,
+    system: &System,
     connections: u32,
     requests: u32,
     log: Option<&Path>,
 ) -> anyhow::Result<Load> {
-    let mut command = command(programs, target, connections, requests);
+    let mut command = command(programs, system, connections, requests);
     if let Some(log) = log {
         command.arg("--log-file").arg(log);
     }
@@ -59,23 +39,33 @@ pub(crate) fn run(
 /// Sends 500 requests a second over ten connections.
 pub(crate) fn paced(
     programs: &Programs,
-    target: &Target,
+    system: &System,
     requests: u32,
     log: &Path,
 ) -> anyhow::Result<Load> {
-    let mut command = command(programs, target, 10, requests);
+    let mut command = command(programs, system, 10, requests);
     command.arg("--rps=50").arg("--log-file").arg(log);
     finish(&mut command, requests, Some(log))
 }
 
-fn command(programs: &Programs, target: &Target, connections: u32, requests: u32) -> Command {
+/// Opens so many connections at once, each for one request, and tells how many there are a second.
+pub(crate) fn new_connections(
+    programs: &Programs,
+    system: &System,
+    connections: u32,
+) -> anyhow::Result<f64> {
+    let mut command = command(programs, system, connections, connections);
+    Ok(finish(&mut command, connections, None)?.requests_per_second)
+}
+
+fn command(programs: &Programs, system: &System, connections: u32, requests: u32) -> Command {
     let mut command = Command::new(&programs.h2load);
     command
         .args(["--h1", "-t", "1", "--tls13-ciphers=TLS_AES_128_GCM_SHA256"])
         .args(["-c", &connections.to_string(), "-n", &requests.to_string()])
-        .arg(format!("--connect-to={}", target.address))
-        .args(target.header.iter().flat_map(|header| ["-H", header]))
-        .arg(&target.url);
+        .arg(format!("--connect-to=127.0.0.1:{}", system.port))
+        .args(system.cookie.iter().flat_map(|it| ["-H".to_owned(), format!("cookie: {it}")]))
+        .arg(format!("https://{}:{}/1k", system.host, system.port));
     command
 }
 

@@ -1,106 +1,118 @@
 //! nginx three times: the origin, and two hops that do what edge and connector do.
 
 use std::{
-    fs,
-    net::TcpStream,
+    fs::{self, File},
     path::Path,
     process::Command,
-    time::{Duration, SystemTime},
 };
 
-use anyhow::Context as _;
-use cert_manager::{PrivateCa, Profile};
-
 use crate::{
-    process::{Server, free_ports},
+    certificates::Certificates,
+    process::{Server, free_ports, wait_for_port},
     programs::Programs,
+    systems::{Processes, Role, System},
 };
 
 /// The name that the front has a certificate for.
-pub(crate) const HOST: &str = "nginx.bench.example";
+const HOST: &str = "nginx.bench.example";
 
 /// The name that the back has a certificate for.
 const BACK_HOST: &str = "back.bench.example";
 
-/// A running origin.
+/// Bytes of the large file.
+pub(crate) const LARGE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// A running nginx.
 #[derive(Debug)]
-pub(crate) struct Origin {
+pub(crate) struct Nginx {
     pub(crate) port: u16,
-    _server: Server,
+    pub(crate) server: Server,
 }
 
-/// Front and back.
-#[derive(Debug)]
-pub(crate) struct Chain {
-    pub(crate) port: u16,
-    pub(crate) servers: Vec<Server>,
-}
-
-/// Starts the origin: one file of 1 KiB over plain HTTP with keep-alive.
-pub(crate) fn origin(programs: &Programs, directory: &Path) -> anyhow::Result<Origin> {
+/// Starts the origin: a file of 1 KiB and a large one, over plain HTTP with keep-alive.
+pub(crate) fn origin(programs: &Programs, directory: &Path) -> anyhow::Result<Nginx> {
     let [port] = free_ports()?;
     let root = directory.join("www");
     fs::create_dir(&root)?;
     fs::write(root.join("1k"), [b'x'; 1024])?;
+    File::create(root.join("large"))?.set_len(LARGE_BYTES)?;
     let server = format!(
         "access_log off; open_file_cache max=16; \
          server {{ listen 127.0.0.1:{port}; root {}; default_type text/plain; }}",
         root.display()
     );
-    Ok(Origin { port, _server: start("origin", programs, directory, port, &server)? })
+    Ok(Nginx { port, server: start("origin", programs, directory, port, &server)? })
 }
 
 /// Starts the two hops, each with TLS on its listening side, in front of the origin.
-pub(crate) fn chain(programs: &Programs, directory: &Path, origin: u16) -> anyhow::Result<Chain> {
-    let [port, back_port] = free_ports()?;
-    let ca = issue_certificates(directory)?;
-    let path = |name: &str| directory.join(name).display().to_string();
+pub(crate) fn chain(
+    programs: &Programs,
+    certificates: &Certificates,
+    directory: &Path,
+    (origin, sink): (u16, u16),
+    processes: &mut Processes,
+) -> anyhow::Result<System> {
+    let [back_port] = free_ports()?;
+    let (certificate, key, _) = certificates.issue("back", BACK_HOST)?;
     // rustls prefers AES-256 on the leg between edge and connector, so the peers get the same.
     let back = format!(
-        "access_log off; \
-         upstream origin {{ server 127.0.0.1:{origin}; keepalive 1024; \
-           keepalive_requests 1000000000; }} \
-         server {{ listen 127.0.0.1:{back_port} ssl; {} \
+        "access_log off; upstream origin {{ server 127.0.0.1:{origin}; {KEEP_ALIVE} }} \
+         server {{ listen 127.0.0.1:{back_port} ssl; {} {STREAM} \
            ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384; \
+           location = /upload {{ proxy_pass http://127.0.0.1:{sink}; {FORWARD} }} \
            location / {{ proxy_pass http://origin; {FORWARD} }} }}",
-        tls(directory, "back"),
+        tls(&certificate, &key),
     );
     let back = start("back", programs, directory, back_port, &back)?;
-    let front = format!(
-        "access_log {}; \
-         upstream back {{ server 127.0.0.1:{back_port}; keepalive 1024; \
-           keepalive_requests 1000000000; }} \
-         server {{ listen 127.0.0.1:{port} ssl; {} \
+    let front = front(
+        programs,
+        certificates,
+        directory,
+        ("front", HOST),
+        &format!("upstream back {{ server 127.0.0.1:{back_port}; {KEEP_ALIVE} }}"),
+        &format!(
+            "proxy_pass https://back; proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; \
+             proxy_ssl_server_name on; proxy_ssl_name {BACK_HOST}; \
+             proxy_ssl_trusted_certificate {};",
+            certificates.root().display()
+        ),
+    )?;
+    Ok(System {
+        name: "nginx → nginx",
+        role: Role::Reference,
+        port: front.port,
+        host: HOST,
+        cookie: None,
+        root: certificates.root().to_owned(),
+        servers: processes.add([front.server, back]),
+        upload: Some((HOST, "back")),
+    })
+}
+
+/// Starts a visitor-facing nginx with TLS and a log line for each request.
+pub(crate) fn front(
+    programs: &Programs,
+    certificates: &Certificates,
+    directory: &Path,
+    (name, host): (&'static str, &str),
+    upstream: &str,
+    pass: &str,
+) -> anyhow::Result<Nginx> {
+    let [port] = free_ports()?;
+    let (certificate, key, _) = certificates.issue(name, host)?;
+    let http = format!(
+        "access_log {}; {upstream} server {{ listen 127.0.0.1:{port} ssl backlog=2048; {} {STREAM} \
            ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; \
-           location / {{ proxy_pass https://back; {FORWARD} \
-             proxy_set_header X-Forwarded-For $remote_addr; \
-             proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_server_name on; \
-             proxy_ssl_name {BACK_HOST}; proxy_ssl_trusted_certificate {ca}; }} }}",
-        path("front.access"),
-        tls(directory, "front"),
+           location / {{ {FORWARD} proxy_set_header X-Forwarded-For $remote_addr; {pass} }} }}",
+        directory.join(format!("{name}.access")).display(),
+        tls(&certificate, &key),
     );
-    let front = start("front", programs, directory, port, &front)?;
-    Ok(Chain { port, servers: vec![front, back] })
+    Ok(Nginx { port, server: start(name, programs, directory, port, &http)? })
 }
 
-fn issue_certificates(directory: &Path) -> anyhow::Result<String> {
-    let now = SystemTime::now();
-    let ca = PrivateCa::generate("Bench CA", now)?;
-    for (file, host) in [("front", HOST), ("back", BACK_HOST)] {
-        let certificate = ca.issue(&[host.parse()?], Profile::server(), now)?;
-        fs::write(directory.join(format!("{file}.crt")), certificate.chain_pem())?;
-        fs::write(directory.join(format!("{file}.key")), certificate.key_pem().expose())?;
-    }
-    let file = directory.join("nginx-ca.pem");
-    fs::write(&file, ca.root_pem())?;
-    Ok(file.display().to_string())
-}
-
-fn tls(directory: &Path, name: &str) -> String {
-    let file = directory.join(name);
-    let file = file.display();
+fn tls(certificate: &str, key: &str) -> String {
     format!(
-        "ssl_certificate {file}.crt; ssl_certificate_key {file}.key; ssl_protocols TLSv1.3; \
+        "ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3; \
          ssl_session_tickets on;"
     )
 }
@@ -131,13 +143,16 @@ fn start(
     let mut command = Command::new(&programs.nginx);
     command.arg("-e").arg(path("errors")).arg("-c").arg(&config).arg("-p").arg(directory);
     let mut server = Server::start(name, &mut command, directory)?;
-    let address = ([127, 0, 0, 1], port).into();
-    server.wait(|| {
-        let connected = TcpStream::connect_timeout(&address, Duration::from_secs(1));
-        connected.map(drop).context("does not listen")
-    })?;
+    server.wait(|| wait_for_port(port))?;
     Ok(server)
 }
+
+/// Idle connections that a hop keeps to the next one.
+pub(crate) const KEEP_ALIVE: &str = "keepalive 1024; keepalive_requests 1000000000;";
+
+/// Bodies pass through, as in a tunnel; nothing is written to files first.
+const STREAM: &str =
+    "client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;";
 
 /// Both hops keep connections and pass the visitor's name on.
 const FORWARD: &str =

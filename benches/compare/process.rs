@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -72,6 +72,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // SIGTERM, because an nginx master that is killed outright leaves its workers behind.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let give_up = Instant::now() + STOP_TIMEOUT;
@@ -87,7 +90,7 @@ impl Drop for Server {
 }
 
 /// CPU time so far of each server with its children, user and system together.
-pub(crate) fn cpu_times(servers: &[Server]) -> anyhow::Result<HashMap<&'static str, Duration>> {
+pub(crate) fn cpu_times(servers: &[&Server]) -> anyhow::Result<HashMap<&'static str, Duration>> {
     servers
         .iter()
         .map(|server| {
@@ -104,7 +107,7 @@ pub(crate) fn cpu_times(servers: &[Server]) -> anyhow::Result<HashMap<&'static s
 }
 
 /// Memory in use by all of them.
-pub(crate) fn resident_bytes(servers: &[Server]) -> anyhow::Result<u64> {
+pub(crate) fn resident_bytes(servers: &[&Server]) -> anyhow::Result<u64> {
     let mut kib = 0;
     for server in servers {
         for id in server.family()? {
@@ -115,6 +118,13 @@ pub(crate) fn resident_bytes(servers: &[Server]) -> anyhow::Result<u64> {
         }
     }
     Ok(kib * 1024)
+}
+
+/// Whether something listens at a port of loopback.
+pub(crate) fn wait_for_port(port: u16) -> anyhow::Result<()> {
+    let address = ([127, 0, 0, 1], port).into();
+    let connected = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+    connected.map(drop).context("does not listen")
 }
 
 /// Ports that nobody listens at. Somebody else may take one before it is used; then a server says

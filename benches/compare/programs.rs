@@ -32,6 +32,23 @@ impl Programs {
         })
     }
 
+    /// A peer that may be absent: named by a variable or in the search path. Says so if it is.
+    #[expect(clippy::unused_self, reason = "where all programs are found")]
+    pub(crate) fn optional(&self, variable: &str, name: &str, remedy: &str) -> Option<PathBuf> {
+        let found = find(variable, name, &search_path(), remedy);
+        found.inspect_err(|error| eprintln!("left out: {error:#}")).ok()
+    }
+
+    /// A peer that only a variable names. Says so if it does not.
+    #[expect(clippy::unused_self, reason = "where all programs are found")]
+    pub(crate) fn named(&self, variable: &str, remedy: &str) -> Option<PathBuf> {
+        let path = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file());
+        if path.is_none() {
+            eprintln!("left out: {variable} names no program; {remedy}");
+        }
+        path
+    }
+
     /// Names and versions of the peers, for the report.
     pub(crate) fn versions(&self) -> String {
         [(&self.nginx, "-v"), (&self.h2load, "--version")]
