@@ -204,7 +204,8 @@ where
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
     let service = service_fn(move |request| {
-        let reply = answer(request);
+        // Boxed: hyper keeps room for one as long as the connection is open.
+        let reply = Box::pin(answer(request));
         async move { Ok::<_, Infallible>(reply.await) }
     });
     let io = Patience::new(io, HEAD_TIMEOUT);

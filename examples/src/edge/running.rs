@@ -221,21 +221,23 @@ impl Door {
                 return;
             }
         }
-        match self.tls.accept(tcp).await {
+        // Each step is boxed: a connection that is open for hours keeps no room for the handshake's.
+        let accepted = Box::pin(self.tls.accept(tcp)).await;
+        match accepted {
             Ok(Accepted::Visitor(io)) if role.takes_visitors() => {
                 let server_name = io.get_ref().1.server_name().map(str::to_owned);
                 let peer = Peer { address: peer, server_name };
                 let gate = Arc::clone(&self.gate);
-                listener::serve_http(io, watcher, move |request| {
+                let served = listener::serve_http(io, watcher, move |request| {
                     Arc::clone(&gate).answer(request, peer.clone())
-                })
-                .await;
+                });
+                Box::pin(served).await;
             }
             Ok(Accepted::Connector(io)) if role.takes_connectors() => {
                 // A tunnel lives as long as its connector: stopping must not wait for it.
                 drop(watcher);
                 if let Some(permit) = permit.or_else(|| self.admit(peer)) {
-                    self.register(io, peer, permit).await;
+                    Box::pin(self.register(io, peer, permit)).await;
                 }
             }
             Ok(Accepted::Visitor(_) | Accepted::Connector(_)) => {
