@@ -13,4 +13,6 @@ pub(crate) mod registration;
 pub(crate) mod server;
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

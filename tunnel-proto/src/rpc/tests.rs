@@ -12,6 +12,7 @@ use super::{
 use crate::{
     credentials::Credentials,
     id::{ConnectionId, ConnectorId},
+    limits,
     secret::TunnelSecret,
 };
 
@@ -53,7 +54,7 @@ fn messages(stream: &[u8]) -> Vec<Message> {
     messages
 }
 
-fn sample_registration() -> Registration {
+pub(super) fn sample_registration() -> Registration {
     let id = "11111111-2222-3333-4444-555555555555".parse().unwrap();
     let secret: Vec<u8> = (0..32).collect();
     let credentials = Credentials::new("acct0123456789abcdef", id, TunnelSecret::new(secret));
@@ -66,7 +67,7 @@ fn sample_registration() -> Registration {
     }
 }
 
-fn sample_registered() -> Registered {
+pub(super) fn sample_registered() -> Registered {
     Registered::new(ConnectionId::from_bytes([9; 16]), "nrt01")
 }
 
@@ -289,6 +290,89 @@ fn a_second_registration_can_not_take_over() {
     };
     server.handle_input(&message::encode(&again)).unwrap();
     assert_eq!(server.poll_event(), None);
+}
+
+#[test]
+fn each_side_answers_an_embargo_and_ends_at_an_abort() {
+    let embargo = Message::SenderLoopback { target: Target::Capability(0), embargo: 5 };
+    let lifted = Message::ReceiverLoopback { target: Target::Capability(0), embargo: 5 };
+    let abort = Message::Abort { reason: "rpc: shutdown".into() };
+
+    let mut server = RegistrationServer::new();
+    server.handle_input(&message::encode(&embargo)).unwrap();
+    assert_eq!(messages(&server.poll_output().unwrap()), std::slice::from_ref(&lifted));
+    // cloudflared says good-bye like this: no error.
+    server.handle_input(&message::encode(&abort)).unwrap();
+    assert_eq!(server.poll_event(), Some(ServerEvent::Closed));
+
+    let mut client = RegistrationClient::new(sample_registration());
+    while client.poll_output().is_some() {}
+    client.handle_input(&message::encode(&embargo)).unwrap();
+    assert_eq!(messages(&client.poll_output().unwrap()), [lifted]);
+    let error = client.handle_input(&message::encode(&abort)).unwrap_err();
+    assert!(error.to_string().contains("rpc: shutdown"), "{error}");
+}
+
+#[test]
+fn calls_to_a_connector_and_unknown_messages_are_echoed_as_unimplemented() {
+    let call =
+        Message::Call { question: 3, target: Target::Capability(0), method: Method::Unknown(1, 2) };
+    let mut client = RegistrationClient::new(sample_registration());
+    while client.poll_output().is_some() {}
+    client.handle_input(&message::encode(&call)).unwrap();
+    client.handle_input(&message::encode(&Message::Bootstrap { question: 0 })).unwrap();
+    for _ in 0..2 {
+        assert_eq!(messages(&client.poll_output().unwrap()), [Message::Unimplemented]);
+    }
+    // An answer to a question that nobody asked is not to be explained.
+    let answer = Message::Return { answer: 77, outcome: Outcome::Empty };
+    assert!(client.handle_input(&message::encode(&answer)).unwrap_err().is_peer_fault());
+    let mut server = RegistrationServer::new();
+    assert!(server.handle_input(&message::encode(&answer)).unwrap_err().is_peer_fault());
+}
+
+/// A message whose words are written by hand, framed.
+fn by_hand(words: &[u64]) -> Vec<u8> {
+    let count = u32::try_from(words.len()).unwrap();
+    let mut bytes = vec![0; 4];
+    bytes.extend(count.to_le_bytes());
+    bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn pointers_in_circles_and_in_crowds_are_unreadable() {
+    // `Message` with tag 5, resolve, whose content is the message itself: to be echoed for ever.
+    let circle = by_hand(&[0x0001_0001_0000_0000, 5, 0x0001_0001_ffff_fff8]);
+    // The same with a list of 7,000 pointers, each to the same 7,000 words.
+    let mut crowd = vec![0x0001_0001_0000_0000, 5, (7_000 << 35) | (6 << 32) | 1];
+    for index in 0..7_000_i64 {
+        let offset = u64::try_from(7_000 - 1 - index).unwrap() << 2;
+        crowd.push((1_000 << 35) | (5 << 32) | offset | 1);
+    }
+    crowd.extend([7; 1_000]);
+    let crowd = by_hand(&crowd);
+    for (name, message) in [("circle", circle), ("crowd", crowd)] {
+        let mut server = RegistrationServer::new();
+        let error = server.handle_input(&message).err();
+        let mut client = RegistrationClient::new(sample_registration());
+        while client.poll_output().is_some() {}
+        let other = client.handle_input(&message).err();
+        let sent = |mut next: Box<dyn FnMut() -> Option<Vec<u8>> + '_>| {
+            std::iter::from_fn(&mut next).map(|bytes| bytes.len()).sum::<usize>()
+        };
+        let (edge, connector) =
+            (sent(Box::new(|| server.poll_output())), sent(Box::new(|| client.poll_output())));
+        println!(
+            "{name}: {} bytes; the edge answers {edge} bytes, {:?}; the connector {connector}, {:?}",
+            message.len(),
+            error.as_ref().map(ToString::to_string),
+            other.as_ref().map(ToString::to_string),
+        );
+        assert!(error.is_some_and(|e| e.is_peer_fault()) && other.is_some(), "{name}");
+        let most = limits::RPC_TRAVERSALS * message.len() + 256;
+        assert!(edge <= most && connector <= most, "{name}");
+    }
 }
 
 #[test]
