@@ -1,4 +1,7 @@
-//! The connector program's parts: arguments, edge addresses, origin, events.
+//! The connector program's parts: arguments, configuration file, edge addresses, rules, events.
+
+mod file;
+mod rules;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,12 +12,17 @@ use rustls::{
     CertificateError, ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
+use tracing::warn;
 use tunnel_proto::{
-    Credentials, Error,
+    Credentials, Error, TunnelId,
     connector::{self, Connector, TlsDialer},
-    origin::HttpOrigin,
+    ingress::{ConfigurationFile, Settings},
 };
 
+pub use self::{
+    file::read as read_file,
+    rules::{matching, validate},
+};
 use crate::output::{Event, Reporter, chain};
 
 /// Options of `connector tunnel`, as cloudflared has them.
@@ -43,15 +51,27 @@ pub struct TunnelOptions {
     /// A file with the tunnel's credentials (JSON).
     #[arg(long, value_name = "FILE", env = "TUNNEL_CRED_FILE", global = true)]
     pub credentials_file: Option<PathBuf>,
-    /// The web server to show, such as `http://127.0.0.1:8080`.
+    /// What to show: a web server (`http://127.0.0.1:8080`, `https://10.0.0.5`,
+    /// `unix:/run/app.sock`), or a TCP service for `cloudflared access` (`ssh://127.0.0.1`,
+    /// `tcp://10.0.0.5:5432`).
     #[arg(long, value_name = "URL", env = "TUNNEL_URL", global = true)]
     pub url: Option<String>,
-    /// How many connections to keep.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64), env = "TUNNEL_HA_CONNECTIONS", global = true)]
-    pub ha_connections: u8,
-    /// How long requests in flight may take once the program stops, such as `30s`.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration, env = "TUNNEL_GRACE_PERIOD", global = true)]
-    pub grace_period: Duration,
+    /// Show the web server on this Unix socket.
+    #[arg(long, value_name = "FILE", env = "TUNNEL_UNIX_SOCKET", global = true)]
+    pub unix_socket: Option<PathBuf>,
+    /// Show a page to try the tunnel with.
+    #[arg(long, env = "TUNNEL_HELLO_WORLD", global = true)]
+    pub hello_world: bool,
+    /// Let visitors with `cloudflared access --destination` choose any TCP service that this
+    /// machine can reach. A file's rule with `service: bastion` and `ipRules` allows only some.
+    #[arg(long, env = "TUNNEL_BASTION", global = true)]
+    pub bastion: bool,
+    /// How many connections to keep [default: 4].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64), env = "TUNNEL_HA_CONNECTIONS", global = true)]
+    pub ha_connections: Option<u8>,
+    /// How long requests in flight may take once the program stops [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, env = "TUNNEL_GRACE_PERIOD", global = true)]
+    pub grace_period: Option<Duration>,
 }
 
 impl TunnelOptions {
@@ -120,34 +140,57 @@ impl TunnelOptions {
     }
 }
 
-/// Runs a connector until told to stop.
+/// Runs a connector until told to stop, by the options and by the file that filled them.
 ///
 /// # Errors
 ///
 /// Whatever the options get wrong, or the edge's refusal of the credentials.
 pub async fn run(
     options: &TunnelOptions,
+    file: Option<&ConfigurationFile>,
     reporter: Reporter,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let url = options.url.as_deref().context(
-        "nothing to show; give the web server with --url, such as --url http://127.0.0.1:8080",
-    )?;
-    let origin = HttpOrigin::new(url)?;
     let credentials = options.credentials()?;
-    let rules = serde_json::json!({"ingress": [{"service": url}], "warp-routing": {}});
-    let connector = Connector::builder(credentials, options.dialer()?)
-        .connections(options.ha_connections)
-        .grace_period(options.grace_period)
-        .local_configuration(rules.to_string())
-        .on_event(move |event| tell(&reporter, &event))
-        .service(origin)?;
+    check_tunnel(&credentials, file)?;
+    let rules = options.rules(file)?;
+    let settings = file.map_or_else(Settings::default, |file| file.settings().clone());
+    let told = rules.as_ref().map(|rules| rules.to_local_configuration_json(&settings));
+    let ingress = rules::serve(rules)?;
+    let mut connector = Connector::builder(credentials, options.dialer()?)
+        .connections(options.ha_connections.unwrap_or(4))
+        .grace_period(options.grace_period.unwrap_or(Duration::from_secs(30)))
+        .on_event(move |event| tell(&reporter, &event));
+    if let Some(json) = told {
+        connector = connector.local_configuration(json);
+    } else {
+        // Rules of one's own are one's own: an edge can't change them.
+        warn!(
+            "no --url and no `ingress` rules: visitors get 503 until the edge sends rules; \
+             to show a web server now, give --url http://127.0.0.1:8080"
+        );
+        let ingress = ingress.clone();
+        connector = connector.remote_configuration(move |json| rules::apply(&ingress, json));
+    }
+    let connector = connector.service(ingress)?;
     connector.run(shutdown).await.map_err(|error| {
         let refused = chain(&error);
         anyhow::anyhow!(
             "{refused}; was the tunnel created at this edge, and is the token the one it printed?"
         )
     })
+}
+
+/// A file that names a tunnel by its id means that one.
+fn check_tunnel(credentials: &Credentials, file: Option<&ConfigurationFile>) -> anyhow::Result<()> {
+    let named = file.and_then(ConfigurationFile::tunnel);
+    if let Some(id) = named.and_then(|tunnel| tunnel.parse::<TunnelId>().ok())
+        && id != credentials.tunnel_id()
+    {
+        let own = credentials.tunnel_id();
+        bail!("the file is for the tunnel {id}, but the credentials are for {own}");
+    }
+    Ok(())
 }
 
 /// Tells a connector's event in the programs' words.
