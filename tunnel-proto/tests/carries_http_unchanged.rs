@@ -4,6 +4,11 @@
 
 mod harness;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use harness::{AnyBody, collect, full, tunnel};
@@ -130,4 +135,48 @@ async fn the_first_event_arrives_while_the_second_is_still_to_come() {
     let mut body = response.into_body();
     let frame = body.frame().await.unwrap().unwrap();
     assert_eq!(frame.into_data().unwrap(), "data: 1\n\n");
+}
+
+/// A hundred visitors who stop reading, on one connection: what the origin can get rid of meanwhile is
+/// what edge and connector hold for them.
+#[tokio::test(start_paused = true)]
+async fn a_crowd_that_stops_reading_is_not_held_in_memory() {
+    let produced = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&produced);
+    let endless = move |_| {
+        let counter = Arc::clone(&counter);
+        let chunks = stream::repeat_with(move || {
+            counter.fetch_add(16 * 1024, Ordering::Relaxed);
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Frame::data(Bytes::from_static(
+                &[b'x'; 16 * 1024],
+            )))
+        });
+        std::future::ready(Response::new(BodyExt::boxed(StreamBody::new(chunks))))
+    };
+    let (tunnel, _running) = tunnel(endless).await;
+    let mut stalled = Vec::new();
+    for _ in 0..100 {
+        let request = Request::get(URL).body(full("")).unwrap();
+        stalled.push(tunnel.send(request).await.unwrap());
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let held = produced.load(Ordering::Relaxed);
+    assert!(held <= 28 << 20, "{} MiB are held", held >> 20);
+
+    // Whoever reads goes on, and a lone reader has the whole window again.
+    let mut reader = stalled.pop().unwrap().into_body();
+    let before = produced.load(Ordering::Relaxed);
+    for _ in 0..200 {
+        reader.frame().await.unwrap().unwrap();
+    }
+    assert!(produced.load(Ordering::Relaxed) > before);
+    drop(stalled);
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let before = produced.load(Ordering::Relaxed);
+    for _ in 0..400 {
+        reader.frame().await.unwrap().unwrap();
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let read_ahead = produced.load(Ordering::Relaxed) - before;
+    assert!(read_ahead >= 1 << 20, "{} KiB", read_ahead >> 10);
 }

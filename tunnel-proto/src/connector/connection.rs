@@ -31,6 +31,7 @@ use crate::{
     net::{
         cork::{Cork, Corked, cork},
         liveness, settings,
+        window::Windows,
     },
     origin::{OriginFailure, PrivateNetwork},
     rpc::{client::ClientEvent, registration::Registered},
@@ -117,6 +118,7 @@ where
     let registered = watch::Sender::new(false);
     let mut stopped = shutdown.clone();
     let mut patience = std::pin::pin!(sleep(limits::REGISTER_TIMEOUT));
+    let mut windows = Windows::new();
     // Dropped with the connection, so work at the origin ends when its stream can't be answered.
     let mut requests = JoinSet::new();
     loop {
@@ -128,6 +130,7 @@ where
             state = State::Left;
         }
         let busy = requests.len() > 1;
+        windows.adapt(requests.len(), |window| connection.set_initial_window_size(window));
         tokio::select! {
             accepted = poll_fn(|cx| poll_accept(&mut connection, &mut cork, busy, cx)) => match accepted {
                 Some(Ok((request, respond))) => match StreamKind::of(request.headers()) {

@@ -16,6 +16,7 @@ use crate::{
         body::AbortOnDrop,
         cork::{Cork, Corked},
         liveness,
+        window::Windows,
     },
 };
 
@@ -38,6 +39,7 @@ impl Driver {
         let (reason, ended) = watch::channel(None);
         let task = tokio::spawn(async move {
             let ping = connection.ping_pong();
+            let mut windows = Windows::new();
             let driven = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
                 Poll::Ready(Ok(())) => {
                     let what = "the connector closed the connection";
@@ -45,8 +47,11 @@ impl Driver {
                 }
                 Poll::Ready(Err(error)) => Poll::Ready(error.into()),
                 Poll::Pending => {
-                    let busy = *in_flight.borrow() > 1;
-                    match cork.poll_uncork(busy, cx) {
+                    let streams = *in_flight.borrow();
+                    if windows.adapt(streams, |window| connection.set_initial_window_size(window)) {
+                        cx.waker().wake_by_ref();
+                    }
+                    match cork.poll_uncork(streams > 1, cx) {
                         Poll::Ready(Err(error)) => Poll::Ready(Error::broken(error)),
                         Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
                     }

@@ -14,3 +14,4 @@ mod spill;
 pub mod tls;
 pub(crate) mod upgrade;
 pub(crate) mod upload;
+pub(crate) mod window;

@@ -6,3 +6,4 @@ pub(crate) mod backoff;
 pub(crate) mod configuration;
 pub(crate) mod flood;
 pub(crate) mod routes;
+pub(crate) mod window;

@@ -1,0 +1,42 @@
+//! Telling the peer what window its streams have.
+
+use tokio::time::Instant;
+
+use crate::state::window::{REST, StreamWindow};
+
+/// The windows of one connection.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    window: StreamWindow,
+    since: Instant,
+}
+
+impl Windows {
+    pub(crate) fn new() -> Self {
+        Self { window: StreamWindow::new(), since: now() }
+    }
+
+    /// Call it whenever the connection has been polled. `set` is `h2`'s, which fails while the peer has
+    /// not yet answered to the last change; then the next call tries again. Returns whether there is
+    /// something to be sent.
+    pub(crate) fn adapt(
+        &mut self,
+        streams: usize,
+        set: impl FnOnce(u32) -> Result<(), h2::Error>,
+    ) -> bool {
+        let since = self.since;
+        if let Some(window) = self.window.poll_change(streams, || since.elapsed() >= REST)
+            && set(window).is_ok()
+        {
+            self.window.changed(window);
+            self.since = now();
+            return true;
+        }
+        false
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a shell; tokio's clock, so tests can pause it")]
+fn now() -> Instant {
+    Instant::now()
+}
