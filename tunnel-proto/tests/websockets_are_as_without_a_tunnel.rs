@@ -35,7 +35,7 @@ async fn play_all(cases: &[Case], address: SocketAddr, ends: &Ends) -> Vec<Trans
 /// Plays all cases directly and through the tunnel.
 async fn compare(front: Front, through: &Ends) {
     let cases = cases::all();
-    assert!(cases.len() >= 200, "{} cases", cases.len());
+    assert!(cases.len() >= 300, "{} cases", cases.len());
     let ends = Ends::default();
     let direct = play_all(&cases, server::listen(ends.clone()).await, &ends).await;
 

@@ -277,6 +277,11 @@ fn dribbles(table: &mut Table) {
         let bytes = [bytes, goodbye.clone()].concat();
         table.add(format!("{name}, byte by byte"), vec![Step::Dribble(bytes)], End::Listen);
     }
+    let bytes = [frame(FIN | TEXT, &payload(200)), frame(FIN | PING, b"p"), goodbye].concat();
+    for at in (1..=30).chain(205..bytes.len()) {
+        let steps = [&bytes[..at], &bytes[at..]].map(|part| Step::Send(part.to_vec()));
+        table.add(format!("two writes, cut at byte {at}"), steps.into(), End::Listen);
+    }
 }
 
 fn ends(table: &mut Table) {
