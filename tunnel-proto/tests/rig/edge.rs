@@ -17,7 +17,7 @@ use tokio_rustls::{
 };
 use tunnel_proto::{
     ConnectionId, Error,
-    edge::{Acceptor, Refusal, Registered, Registration, Router, Tunnel},
+    edge::{Acceptor, Phase, Refusal, Registered, Registration, Router, Tunnel},
 };
 
 use crate::harness;
@@ -123,10 +123,12 @@ impl TlsEdge {
     pub async fn wait_for(&self, connections: usize) -> Arc<Tunnel> {
         let arrived = async {
             loop {
-                if let Some(tunnel) = self.router.tunnel(harness::tunnel_id())
-                    && tunnel.connections().len() == connections
-                {
-                    return tunnel;
+                if let Some(tunnel) = self.router.tunnel(harness::tunnel_id()) {
+                    let phases = tunnel.connections().into_iter().map(|one| one.phase());
+                    // One that has just closed may still be listed.
+                    if phases.filter(|phase| *phase == Phase::Serving).count() == connections {
+                        return tunnel;
+                    }
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
