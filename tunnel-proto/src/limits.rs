@@ -85,9 +85,29 @@ pub const STREAM_WINDOWS_BYTES: u32 = 4 * 1024 * 1024;
 /// The least window of a stream: HTTP/2's own default, rounded up.
 pub const STREAM_WINDOW_LEAST: u32 = 64 * 1024;
 
-/// Flow-control window of a connection: a hundred stalled streams leave room for the others. The most
-/// that one connection can make us hold.
-pub const CONNECTION_WINDOW: u32 = 128 * 1024 * 1024;
+/// Flow-control window of a connection, and the most that its bodies can make us hold for readers who
+/// have not come for it (some half more with small frames): 250 MB/s at 100 ms. Senders wait beyond it;
+/// [`HELD_BYTES`] keeps it from filling up.
+pub const CONNECTION_WINDOW: u32 = 24 * 1024 * 1024;
+
+/// What the bodies of a connection share for readers who have not come for it. Whoever has more than
+/// an equal share gets no more until it is read; if more is held all the same, the body whose reader
+/// has stopped longest is reset. Half of the window, so that the others always have the rest.
+pub const HELD_BYTES: usize = CONNECTION_WINDOW as usize / 2;
+
+/// The smallest share: a frame or two, or a slow reader would wait for each.
+pub const HELD_SHARE_BYTES: usize = 64 * 1024;
+
+/// How long a reader may take nothing before its body can be reset to make room.
+pub const STALL_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a visitor may take nothing of what lies there for him, even if there is room; then the body
+/// is reset. Not for WebSockets and TCP: a terminal may be stopped for hours.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bodies up to this length are left in `h2`: so much lies there for each whose reader has stopped.
+/// Longer ones, and those of unknown length, are taken out and accounted for.
+pub const SHORT_BODY_BYTES: u64 = 16 * 1024;
 
 /// Small unread DATA frames that a connection may hold, in bytes charged by `h2` (256 less the
 /// frame's length for each); beyond it `h2` ends the connection. Bodies of unknown length are taken

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, one_line},
-    net::{body::Incoming, interim::Interim, io::TunnelIo, upgrade::OnUpgrade, upload},
+    net::{body::Incoming, held::Held, interim::Interim, io::TunnelIo, upgrade::OnUpgrade, upload},
     origin::OriginError,
     stream::{kind::StreamKind, request, response, websocket},
     telemetry::{Direction, Meter},
@@ -31,13 +31,15 @@ pub(super) async fn http<S: HttpService>(
     service: S,
     on_event: OnEvent,
     meter: Meter,
+    held: Held,
 ) {
     let measured = meter.begin(StreamKind::Http);
     let (request, mut respond) = stream;
     let (mut parts, body) = request.into_parts();
     request::from_tunnel(&mut parts);
     let length = content_length(&parts.headers);
-    let body = Incoming::new(body, length, None, None).counted(meter.bytes(Direction::ToOrigin));
+    let body = Incoming::held_in(&held, body, length, None, None)
+        .counted(meter.bytes(Direction::ToOrigin));
     let sent = match ask(Request::from_parts(parts, body), service, &mut respond).await {
         Some(Ok(response)) => {
             measured.answered();

@@ -30,6 +30,7 @@ use crate::{
     limits,
     net::{
         cork::{Cork, Corked, cork},
+        held::Held,
         liveness, settings,
         window::Windows,
     },
@@ -54,6 +55,8 @@ pub(super) struct Handlers<S> {
     pub(super) network: PrivateNetwork,
     pub(super) on_event: OnEvent,
     pub(super) meter: Meter,
+    /// What request bodies hold for services that do not read them.
+    pub(super) held: Held,
 }
 
 /// Answering one stream.
@@ -64,9 +67,9 @@ impl<S: HttpService> Handlers<S> {
     /// would be as large as the largest.
     fn answer(&self, kind: StreamKind, stream: Stream) -> impl Future<Output = ()> + Send + use<S> {
         let span = debug_span!(STREAM_SPAN, side = Side::Connector.as_str(), kind = kind.as_str());
-        let Self { service, configurable, network, on_event, meter } = self.clone();
+        let Self { service, configurable, network, on_event, meter, held } = self.clone();
         let answer: Answer = match (kind, configurable) {
-            (StreamKind::Http, _) => Box::pin(answer::http(stream, service, on_event, meter)),
+            (StreamKind::Http, _) => Box::pin(answer::http(stream, service, on_event, meter, held)),
             (StreamKind::WebSocket, _) => {
                 Box::pin(answer::websocket(stream, service, on_event, meter))
             }

@@ -28,6 +28,7 @@ use crate::{
     error::{Error, ErrorKind},
     id::ConnectorId,
     limits,
+    net::held::Held,
     rpc::registration::{Refusal, Registration},
     state::backoff::Backoff,
     telemetry::{CONNECTION_SPAN, Meter, Side},
@@ -164,6 +165,7 @@ impl<D: Dial> Slot<D> {
             network: self.settings.network.clone(),
             on_event,
             meter: Meter::new(Side::Connector, self.settings.credentials.tunnel_id()),
+            held: Held::default(),
         };
         let span = info_span!(
             CONNECTION_SPAN,

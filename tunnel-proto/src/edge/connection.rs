@@ -32,7 +32,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     limits,
-    net::{body::Incoming, io::TunnelIo},
+    net::{body::Incoming, held::Held, io::TunnelIo},
     rpc::{
         registration::{Registered, Registration},
         server::ServerEvent,
@@ -76,6 +76,11 @@ struct Shared {
 pub(super) struct InFlight(Arc<Shared>);
 
 impl InFlight {
+    /// The account of what the connection's bodies hold.
+    pub(super) fn held(&self) -> &Held {
+        self.0.driver.held()
+    }
+
     /// Counts the request as sent.
     pub(super) fn count(&self) {
         self.0.sent.fetch_add(1, Ordering::Relaxed);

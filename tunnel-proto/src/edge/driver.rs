@@ -15,6 +15,7 @@ use crate::{
     net::{
         body::AbortOnDrop,
         cork::{Cork, Corked},
+        held::Held,
         liveness,
         window::Windows,
     },
@@ -25,6 +26,7 @@ pub(crate) struct Driver {
     task: AbortOnDrop,
     /// Its other end lives in the task.
     ended: watch::Receiver<Option<Arc<Error>>>,
+    held: Held,
 }
 
 impl Driver {
@@ -63,7 +65,12 @@ impl Driver {
             };
             let _ = reason.send(Some(Arc::new(error)));
         });
-        Self { task: AbortOnDrop(task.abort_handle()), ended }
+        Self { task: AbortOnDrop(task.abort_handle()), ended, held: Held::default() }
+    }
+
+    /// The account of what the connection's bodies hold.
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
     }
 
     /// Closes the connection from anywhere.

@@ -206,15 +206,17 @@ impl Ready {
     ) -> Response<Incoming> {
         let length = content_length(response.headers());
         let count = self.meter.bytes(Direction::ToVisitor);
+        let held = self.in_flight.held().hurried();
         let guard = Box::new((self.in_flight, measured));
-        let body = Incoming::new(body, length, upload, Some(guard)).counted(count);
+        let body = Incoming::held_in(&held, body, length, upload, Some(guard)).counted(count);
         response.map(|()| body)
     }
 
     fn io(self, body: RecvStream, send: SendStream<Bytes>, measured: Measured) -> TunnelIo {
+        let held = self.in_flight.held().clone();
         let guard = Box::new((self.in_flight, measured));
         let count = self.meter.bytes(Direction::ToVisitor);
-        let incoming = Incoming::new(body, None, None, Some(guard)).counted(count);
+        let incoming = Incoming::held_in(&held, body, None, None, Some(guard)).counted(count);
         let count = self.meter.bytes(Direction::ToOrigin);
         TunnelIo::new(incoming, send, self.can_half_close).counted(count)
     }

@@ -11,8 +11,15 @@ use h2::{Reason, RecvStream};
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
-use super::spill::{Spill, Spilled};
-use crate::{error::Error, telemetry::ByteCount};
+use super::{
+    held::Held,
+    spill::{Spill, Spilled},
+};
+use crate::{
+    error::{Error, ErrorKind},
+    limits,
+    telemetry::ByteCount,
+};
 
 /// A request or response body as it comes out of a tunnel, with its trailers.
 ///
@@ -33,7 +40,7 @@ pub struct Incoming {
 
 /// Where the frames come from.
 enum Source {
-    /// Straight from `h2`: the length is known, so little can pile up there.
+    /// Straight from `h2`: the body is short, so little can pile up there.
     Stream(RecvStream),
     /// By way of a task that never lets frames pile up.
     Spill(Spill),
@@ -58,9 +65,23 @@ impl Incoming {
         upload: Option<AbortOnDrop>,
         guard: Option<Box<dyn Send + Sync>>,
     ) -> Self {
-        let source = match length {
-            None if !stream.is_end_stream() => Source::Spill(Spill::new(stream)),
-            _ => Source::Stream(stream),
+        Self::held_in(&Held::default(), stream, length, upload, guard)
+    }
+
+    /// The same, with the account of what its connection's bodies hold.
+    pub(crate) fn held_in(
+        held: &Held,
+        stream: RecvStream,
+        length: Option<u64>,
+        upload: Option<AbortOnDrop>,
+        guard: Option<Box<dyn Send + Sync>>,
+    ) -> Self {
+        let is_short = length.is_some_and(|length| length <= limits::SHORT_BODY_BYTES);
+        let source = if is_short || stream.is_end_stream() {
+            Source::Stream(stream)
+        } else {
+            let other_way = upload.as_ref().map(|upload| upload.0.clone());
+            Source::Spill(Spill::new(stream, held, other_way))
         };
         Self { source, unreleased: 0, length, count: ByteCount::default(), upload, _guard: guard }
     }
@@ -125,6 +146,10 @@ impl Body for Incoming {
             }
             Ok(Spilled::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
             Ok(Spilled::End) => None,
+            Ok(Spilled::Abandoned(limit)) => {
+                let kind = ErrorKind::Network("nobody came for the body".into());
+                Some(Err(Error::from(kind).with_limit(limit)))
+            }
             // A connector that answered without reading the whole request says so.
             Err(error) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => None,
             Err(error) => Some(Err(error.into())),

@@ -5,5 +5,6 @@ pub(crate) mod admission;
 pub(crate) mod backoff;
 pub(crate) mod configuration;
 pub(crate) mod flood;
+pub(crate) mod holdings;
 pub(crate) mod routes;
 pub(crate) mod window;

@@ -14,3 +14,4 @@ mod frames;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod measure;
+mod readers;

@@ -109,3 +109,12 @@ pub fn held() -> usize {
 pub fn clock() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
+
+/// Bytes held at most since [`reset_peak`].
+pub fn peak() -> usize {
+    MEMORY.peak_usage()
+}
+
+pub fn reset_peak() {
+    MEMORY.reset_peak_usage();
+}

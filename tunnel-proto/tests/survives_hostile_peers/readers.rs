@@ -1,0 +1,123 @@
+//! Visitors and services that stop reading, or read slowly, through an edge and a connector of ours.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Empty, StreamBody};
+use tunnel_proto::{connector::Incoming, edge::Tunnel, limits};
+
+use crate::{
+    harness::{self, AnyBody, Running, full},
+    measure::{self, alone, clock},
+};
+
+const MIB: usize = 1024 * 1024;
+
+static CONTENT: [u8; 32 * MIB] = [7; 32 * MIB];
+
+/// Answers with as many bytes as the path says, of known length or not.
+async fn answer(request: Request<Incoming>) -> Response<AnyBody> {
+    let path = request.uri().path().to_owned();
+    let Some((kind, length)) = path.trim_start_matches('/').split_once('/') else {
+        return Response::new(full("hello"));
+    };
+    // One copy for all, so that what is held is the tunnel's.
+    let body = Bytes::from_static(&CONTENT[..length.parse().unwrap()]);
+    if kind == "known" {
+        return Response::builder().header("content-length", body.len()).body(full(body)).unwrap();
+    }
+    let frames = (0..body.len() / 8192)
+        .map(move |at| Ok(http_body::Frame::data(body.slice(at * 8192..(at + 1) * 8192))));
+    Response::new(StreamBody::new(futures_util::stream::iter(frames)).boxed())
+}
+
+async fn get(tunnel: &Tunnel, path: &str) -> Response<Incoming> {
+    let request = Request::get(format!("https://app.example.test/{path}"));
+    tunnel.send(request.body(Empty::new()).unwrap()).await.unwrap()
+}
+
+async fn connected() -> (Arc<Tunnel>, Running) {
+    harness::tunnel(answer).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_visitors_who_stop_reading_hold_what_one_connection_may() {
+    let _alone = alone().await;
+    for kind in ["known", "unknown"] {
+        let (tunnel, _connector) = connected().await;
+        let before = measure::held();
+        measure::reset_peak();
+        let path = format!("{kind}/{MIB}");
+        let mut stalled = Vec::new();
+        for _ in 0..100 {
+            stalled.push(get(&tunnel, &path).await);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let first = measure::held() - before;
+        // Somebody else asks all the while.
+        for _ in 0..20 {
+            let quick = get(&tunnel, "").await.into_body().collect();
+            let quick = tokio::time::timeout(Duration::from_secs(10), quick).await;
+            assert_eq!(quick.expect("in time").unwrap().to_bytes(), "hello");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let then = measure::held() - before;
+        tokio::time::sleep(limits::STALL_TIMEOUT).await;
+        let last = measure::held() - before;
+        println!(
+            "100 visitors who stop reading 1 MiB ({kind} length): {first} bytes held at first, {then} after \
+             20 s, {last} after 50 s; {} at most",
+            measure::peak() - before
+        );
+        assert!(measure::peak() - before < 48_000_000);
+        assert!(then < 24_000_000, "{then}");
+        assert!(last < 4_000_000, "{last}");
+        let mut reset = 0;
+        for response in stalled {
+            if let Err(error) = response.into_body().collect().await {
+                assert!(matches!(error.limit(), Some("HELD_BYTES" | "STALL_TIMEOUT")), "{error}");
+                reset += 1;
+            }
+        }
+        assert_eq!(reset, 100, "nobody takes a part for the whole");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_visitors_get_all_of_it_and_leave_room_for_a_fast_one() {
+    let _alone = alone().await;
+    let (tunnel, _connector) = connected().await;
+    let before = measure::held();
+    measure::reset_peak();
+    let slow: Vec<_> = (0..60)
+        .map(|_| {
+            let tunnel = Arc::clone(&tunnel);
+            tokio::spawn(async move {
+                let mut body = get(&tunnel, &format!("unknown/{}", 2 * MIB)).await.into_body();
+                let mut taken = 0;
+                while let Some(frame) = body.frame().await {
+                    taken += frame.unwrap().into_data().unwrap().len();
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                taken
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let start = clock();
+    let mut body = get(&tunnel, &format!("known/{}", 32 * MIB)).await.into_body();
+    let mut taken = 0;
+    while let Some(frame) = body.frame().await {
+        taken += frame.unwrap().into_data().unwrap().len();
+    }
+    assert_eq!(taken, 32 * MIB);
+    let fast = start.elapsed();
+    for slow in slow {
+        assert_eq!(slow.await.unwrap(), 2 * MIB);
+    }
+    println!(
+        "60 slow visitors, 32 MiB for a fast one after {fast:?}; all got all of it; {} bytes held at most",
+        measure::peak() - before
+    );
+}
