@@ -26,7 +26,8 @@ async fn bytes_of_every_length_come_back_unchanged() {
     let (_edge, _connector) = site.start(&origin.url()).await;
     let mut visitor = site.raw_visitor().await;
     // The first bytes come right behind the handshake, before the origin has agreed.
-    visitor.send(&(handshake("Cf-Access-Jwt-Assertion: forged\r\n") + "early")).await;
+    let more = "Cf-Access-Jwt-Assertion: forged\r\nCf-Access-Jump-Destination: 10.0.0.1:22\r\n";
+    visitor.send(&(handshake(more) + "early")).await;
     let head = visitor.head().await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     let lower = head.to_lowercase();
@@ -42,6 +43,7 @@ async fn bytes_of_every_length_come_back_unchanged() {
     let seen = origin.heads().pop().unwrap();
     assert!(seen.starts_with("GET /chat HTTP/1.1\r\n"), "{seen}");
     assert!(seen.contains("\r\nx-forwarded-proto: https\r\n"), "{seen}");
+    assert!(seen.contains("\r\ncf-access-jump-destination: 10.0.0.1:22\r\n"), "{seen}");
     assert!(!seen.contains("forged") && !seen.contains("cf-cloudflared"), "{seen}");
 }
 

@@ -105,9 +105,10 @@ pub const STALL_GRACE: Duration = Duration::from_secs(2);
 /// is reset. Not for WebSockets and TCP: a terminal may be stopped for hours.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bodies up to this length are left in `h2`: so much lies there for each whose reader has stopped.
-/// Longer ones, and those of unknown length, are taken out and accounted for.
-pub const SHORT_BODY_BYTES: u64 = 16 * 1024;
+/// Bodies up to this length are left in `h2` until they are read; longer ones are taken out at once by
+/// a task. In frames of one byte, [`CONCURRENT_STREAMS`] of them are charged 65 MB, which is within
+/// [`DATA_FRAME_BUDGET`]: no crowd of visitors can use it up.
+pub const SHORT_BODY_BYTES: u64 = 256;
 
 /// Small unread DATA frames that a connection may hold, in bytes charged by `h2` (256 less the
 /// frame's length for each); beyond it `h2` ends the connection. Bodies of unknown length are taken

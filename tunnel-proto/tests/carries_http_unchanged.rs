@@ -180,3 +180,37 @@ async fn a_crowd_that_stops_reading_is_not_held_in_memory() {
     let read_ahead = produced.load(Ordering::Relaxed) - before;
     assert!(read_ahead >= 1 << 20, "{} KiB", read_ahead >> 10);
 }
+
+/// Neither end takes an identity, a length or a host from trailers.
+#[tokio::test]
+async fn trailers_smuggle_nothing() {
+    let forged = || {
+        let mut trailers = HeaderMap::new();
+        for name in
+            ["cf-access-jwt-assertion", "x-forwarded-for", "content-length", "x-stated", "x-sum"]
+        {
+            trailers.insert(http::HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        trailers
+    };
+    let (tunnel, _running) = tunnel(move |request: Request<Incoming>| async move {
+        let seen = request.into_body().collect().await.unwrap();
+        let mut names: Vec<_> = seen.trailers().unwrap().keys().map(ToString::to_string).collect();
+        names.sort();
+        let frames = [Ok(Frame::data(names.join(" ").into())), Ok(Frame::trailers(forged()))];
+        Response::new(BodyExt::boxed(StreamBody::new(stream::iter(frames))))
+    })
+    .await;
+    let frames = [Ok::<_, std::io::Error>(Frame::data("x".into())), Ok(Frame::trailers(forged()))];
+    let mut stated = HeaderMap::new();
+    stated.insert("x-stated", HeaderValue::from_static("by the edge"));
+    let request = Request::post(URL)
+        .extension(tunnel_proto::edge::EdgeHeaders(stated))
+        .body(StreamBody::new(stream::iter(frames)))
+        .unwrap();
+    let response = tunnel.send(request).await.unwrap().into_body().collect().await.unwrap();
+    let mut names: Vec<_> = response.trailers().unwrap().keys().map(ToString::to_string).collect();
+    names.sort();
+    assert_eq!(names, ["x-stated", "x-sum"], "what an origin may say");
+    assert_eq!(response.to_bytes(), "x-sum", "what a visitor may say");
+}

@@ -179,3 +179,44 @@ async fn stalled_readers_do_not_stop_the_others() {
     }
     assert_eq!(tunnel.connections().len(), 1);
 }
+
+/// A visitor who sends an upload in single bytes to an origin that does not read it: what is unread
+/// must not use up what `h2` allows a whole connection, whether or not the length is known.
+#[tokio::test]
+async fn uploads_in_single_bytes_do_not_stop_the_others() {
+    static SENT: AtomicUsize = AtomicUsize::new(0);
+    let (tunnel, _running) = tunnel(|request: Request<Incoming>| async move {
+        if request.method() == http::Method::POST {
+            let _unread = request.into_body();
+            std::future::pending::<()>().await;
+        }
+        Response::new(full("quick"))
+    })
+    .await;
+    let mut uploads = Vec::new();
+    for known in [true, false, true] {
+        let single = stream::repeat_with(|| {
+            SENT.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x")))
+        });
+        let mut request = Request::post(URL);
+        if known {
+            request = request.header("content-length", "100000000");
+        }
+        let request = request.body(StreamBody::new(single)).unwrap();
+        let tunnel = Arc::clone(&tunnel);
+        uploads.push(tokio::spawn(async move { tunnel.send(request).await.map(drop) }));
+    }
+    // 263,173 unread frames of one byte are what a budget of 64 MiB allows.
+    while SENT.load(Ordering::Relaxed) < 1_500_000 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let quick = tunnel.send(Request::get(URL).body(full("")).unwrap());
+    let quick = timeout(PATIENCE, quick).await.expect("in time").expect("an answer");
+    assert_eq!(collect(quick.into_body()).await.unwrap(), "quick");
+    assert_eq!(tunnel.connections().len(), 1);
+    assert!(uploads.iter().all(|upload| !upload.is_finished()), "nothing was cut off");
+    for upload in uploads {
+        upload.abort();
+    }
+}

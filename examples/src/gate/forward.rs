@@ -20,6 +20,7 @@ const CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const JUMP_DESTINATION: HeaderName = HeaderName::from_static("cf-access-jump-destination");
 const RAY: HeaderName = HeaderName::from_static("cf-ray");
 const ASSERTION: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
 const EMAIL: HeaderName = HeaderName::from_static("cf-access-authenticated-user-email");
@@ -44,8 +45,14 @@ impl Gate {
         *request.uri_mut() = head.parts.uri.clone();
         *request.headers_mut() = head.parts.headers.clone();
         cookies::hide_from_origin(request.headers_mut());
-        request.extensions_mut().insert(EdgeHeaders(edge_headers(&head, session)));
-        let answer = if Upgrade::is_asked_for(request.method(), request.headers()) {
+        let mut stated = edge_headers(&head, session);
+        let is_upgrade = Upgrade::is_asked_for(request.method(), request.headers());
+        if is_upgrade && let Some(destination) = head.header(JUMP_DESTINATION) {
+            // For a bastion behind the tunnel, whose own list says what may be reached.
+            stated.extend(HeaderValue::from_str(destination).map(|it| (JUMP_DESTINATION, it)));
+        }
+        request.extensions_mut().insert(EdgeHeaders(stated));
+        let answer = if is_upgrade {
             if let Some(on_upgrade) = head.parts.extensions.get::<OnUpgrade>() {
                 request.extensions_mut().insert(on_upgrade.clone());
             }

@@ -220,7 +220,7 @@ where
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let task = tokio::spawn(async move {
-        if let Err(error) = upload::send(body, &mut stream, &ByteCount::default()).await {
+        if let Err(error) = upload::send(body, &mut stream, &ByteCount::default(), &[]).await {
             debug!(%error, "a request body did not reach the other node");
         }
     });

@@ -363,7 +363,11 @@ async fn send_response(
     let (parts, body) = response.into_parts();
     let is_empty = body.is_end_stream();
     let mut stream = respond.send_response(wire::response(parts), is_empty)?;
-    if is_empty { Ok(()) } else { upload::send(body, &mut stream, &ByteCount::default()).await }
+    if is_empty {
+        Ok(())
+    } else {
+        upload::send(body, &mut stream, &ByteCount::default(), &[]).await
+    }
 }
 
 /// `100 Continue`: send the body.

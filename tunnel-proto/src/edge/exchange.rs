@@ -96,6 +96,7 @@ impl Ready {
     {
         let (mut parts, body) = request.into_parts();
         let on_interim = parts.extensions.remove::<OnInterim>();
+        let stated = request::stated_names(&parts);
         let mut head = request::to_tunnel(parts)?;
         let has_body = !body.is_end_stream();
         if has_body
@@ -110,7 +111,7 @@ impl Ready {
         let upload = has_body.then(|| {
             let count = self.meter.bytes(Direction::ToOrigin);
             let task = tokio::spawn(async move {
-                if let Err(error) = upload::send(body, &mut stream, &count).await {
+                if let Err(error) = upload::send(body, &mut stream, &count, &stated).await {
                     debug!(%error, "a request body did not reach the connector");
                 }
             });

@@ -178,7 +178,8 @@ impl Tunnel {
 
     /// A snapshot of the connections that take requests or still finish some.
     pub fn connections(&self) -> Vec<Connection> {
-        self.connections.load().to_vec()
+        let connections = self.connections.load();
+        connections.iter().filter(|one| one.phase() != Phase::Closed).cloned().collect()
     }
 
     /// Whether a request could be sent just now.

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     limits,
+    stream::hop,
     telemetry::ByteCount,
 };
 
@@ -144,7 +145,10 @@ impl Body for Incoming {
                 this.length = this.length.map(|length| length.saturating_sub(data.len() as u64));
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
-            Ok(Spilled::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Ok(Spilled::Trailers(mut trailers)) => {
+                hop::strip_trailers(&mut trailers, &[]);
+                Some(Ok(Frame::trailers(trailers)))
+            }
             Ok(Spilled::End) => None,
             Ok(Spilled::Abandoned(limit)) => {
                 let kind = ErrorKind::Network("nobody came for the body".into());

@@ -9,14 +9,17 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
+use http::HeaderName;
 use http_body::{Body, Frame};
 
 use crate::{
     error::{Error, ErrorKind},
+    stream::hop,
     telemetry::ByteCount,
 };
 
 /// Sends a body to its end, with its trailers, as fast as the peer takes it, and counts its bytes.
+/// Trailers lose what they must not hold, and the names that the edge `stated`.
 ///
 /// The body's own chunks travel as they are; nothing is copied.
 ///
@@ -32,6 +35,7 @@ pub(crate) async fn send<B>(
     body: B,
     stream: &mut SendStream<Bytes>,
     count: &ByteCount,
+    stated: &[HeaderName],
 ) -> Result<(), Error>
 where
     B: Body<Data = Bytes>,
@@ -48,7 +52,10 @@ where
                     return Ok(());
                 }
             }
-            Err(Ok(trailers)) => return Ok(stream.send_trailers(trailers)?),
+            Err(Ok(mut trailers)) => {
+                hop::strip_trailers(&mut trailers, stated);
+                return Ok(stream.send_trailers(trailers)?);
+            }
             Err(Err(_)) => {}
         }
     }

@@ -25,6 +25,19 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("http2-settings"),
 ];
 
+/// What frames, routes or authenticates a message and is not hop-by-hop.
+const NEVER_TRAILERS: [HeaderName; 9] = [
+    header::AUTHORIZATION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::HOST,
+    header::SET_COOKIE,
+    header::TE,
+    header::TRAILER,
+];
+
 /// Whether the tunnel's two ends use this name between themselves.
 pub(crate) fn is_internal(name: &HeaderName) -> bool {
     INTERNAL.iter().any(|prefix| name.as_str().starts_with(prefix))
@@ -34,6 +47,25 @@ pub(crate) fn is_internal(name: &HeaderName) -> bool {
 pub(crate) fn is_owned(name: &HeaderName) -> bool {
     let name = dashed(name);
     OWNED.iter().any(|prefix| name.starts_with(prefix)) || OWNED_WHOLE.contains(&&*name)
+}
+
+/// Removes from trailers what must not come after the content (RFC 9110 section 6.5.1): what frames,
+/// routes or authenticates a message, and what a visitor or an origin must not state at all. `stated`
+/// are names that the edge stated in the head.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap, stated: &[HeaderName]) {
+    let dropped: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| {
+            is_owned(name)
+                || HOP_BY_HOP.contains(name)
+                || NEVER_TRAILERS.contains(name)
+                || stated.iter().any(|stated| stated.as_str() == dashed(name))
+        })
+        .cloned()
+        .collect();
+    for name in dropped {
+        trailers.remove(name);
+    }
 }
 
 /// A name as the servers read it that take an underscore for a hyphen.
@@ -69,7 +101,9 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
         return;
     }
     let wants_trailers = headers.get_all(header::TE).iter().any(|te| {
-        te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"trailers")
+        te.as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     });
     headers.remove(header::TE);
     if wants_trailers {
@@ -106,6 +140,32 @@ mod tests {
         for name in ["cfx", "x-cf-access-x", "x_y", "x-forward", "proxy-x", "forwarded-x"] {
             assert!(!is_owned(&HeaderName::from_static(name)), "{name}");
         }
+    }
+
+    #[test]
+    fn trailers_state_nothing_that_heads_must_not() {
+        let mut trailers = HeaderMap::new();
+        for name in [
+            "cf-access-jwt-assertion",
+            "cf_connecting_ip",
+            "x-forwarded-for",
+            "x-real-ip",
+            "content-length",
+            "transfer-encoding",
+            "authorization",
+            "set-cookie",
+            "host",
+            "x_mine",
+            "grpc-status",
+            "grpc-status-details-bin",
+            "x-checksum",
+        ] {
+            trailers.insert(HeaderName::from_static(name), header::HeaderValue::from_static("1"));
+        }
+        strip_trailers(&mut trailers, &[HeaderName::from_static("x-mine")]);
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["grpc-status", "grpc-status-details-bin", "x-checksum"]);
     }
 
     #[test]

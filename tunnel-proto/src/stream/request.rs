@@ -74,6 +74,14 @@ pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error>
     Ok(request)
 }
 
+/// Names that the edge states and that visitors may state too unless it does, for
+/// [`hop::strip_trailers`].
+pub(crate) fn stated_names(parts: &request::Parts) -> Vec<HeaderName> {
+    let stated = parts.extensions.get::<EdgeHeaders>();
+    let names = stated.into_iter().flat_map(|stated| stated.0.keys());
+    names.filter(|name| !hop::is_owned(name)).cloned().collect()
+}
+
 /// Packs a WebSocket handshake (RFC 6455 section 4.1).
 ///
 /// # Errors
