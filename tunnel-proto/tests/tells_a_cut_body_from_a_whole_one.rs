@@ -197,7 +197,7 @@ async fn uploads_in_single_bytes_do_not_stop_the_others() {
     for known in [true, false, true] {
         let single = stream::repeat_with(|| {
             SENT.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x")))
+            Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"x")))
         });
         let mut request = Request::post(URL);
         if known {
