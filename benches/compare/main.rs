@@ -92,6 +92,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         scale: arguments.scale,
     };
     measure.idle(&mut figures)?;
+    if !arguments.requests_only {
+        measure.open(&mut figures)?;
+    }
     for system in &systems {
         load::run(&programs, system, 16, 2_000, None)?;
     }
@@ -100,7 +103,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     measure.paced(&mut figures)?;
     if !arguments.requests_only {
-        measure.open(&mut figures)?;
         measure.new_connections(&mut figures)?;
         measure.bodies(&mut figures)?;
     }

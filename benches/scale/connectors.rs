@@ -5,7 +5,7 @@ use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Dur
 use anyhow::Context as _;
 use bytes::Bytes;
 use cert_manager::presets;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -74,7 +74,15 @@ impl tower::Service<Request<Incoming>> for Agree {
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         let mut response = Response::new(Empty::new());
         if let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() {
-            *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            for (name, value) in [
+                (header::CONNECTION, "Upgrade"),
+                (header::UPGRADE, "websocket"),
+                // RFC 6455 section 1.3: to the key that the edge's side sends.
+                (header::SEC_WEBSOCKET_ACCEPT, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            ] {
+                response.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
             tokio::spawn(async move {
                 let io = upgrade.await;
                 // Idle until the visitor leaves.
