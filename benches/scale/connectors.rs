@@ -1,6 +1,8 @@
 //! The connectors' process.
 
-use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, net::SocketAddr, ops::Range, path::Path, sync::Arc, time::Duration,
+};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -17,8 +19,13 @@ use tunnel_proto::{
     connector::{Connector, Incoming, OnUpgrade, TlsDialer},
 };
 
-/// Dials with `count` connectors and serves until the process is ended.
-pub(crate) async fn run(edge: SocketAddr, root: &Path, count: u32) -> anyhow::Result<()> {
+/// Dials with a connector for each number and serves until the process is ended.
+pub(crate) async fn run(
+    edge: SocketAddr,
+    root: &Path,
+    numbers: Range<u32>,
+    connections: u8,
+) -> anyhow::Result<()> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(root).context("can't read the authority")?)?;
     let config = ClientConfig::builder_with_provider(presets::provider())
@@ -27,10 +34,11 @@ pub(crate) async fn run(edge: SocketAddr, root: &Path, count: u32) -> anyhow::Re
         .with_no_client_auth();
     let dialer = TlsDialer::new([edge.to_string()], Arc::new(config))?;
     let mut running = JoinSet::new();
-    for number in 0..count {
+    for number in numbers {
         let credentials = Credentials::new("scale", tunnel_id(number), secret());
-        let connector =
-            Connector::builder(credentials, dialer.clone()).connections(1).service(Agree)?;
+        let connector = Connector::builder(credentials, dialer.clone())
+            .connections(connections)
+            .service(Agree)?;
         running.spawn(connector.run(std::future::pending()));
         if number % 50 == 49 {
             // The edge's queue of the system holds no more than a few thousand.

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    net::SocketAddr,
+    ops::Range,
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -33,14 +35,14 @@ pub(crate) async fn weigh(connections: u32, websockets: u32) -> anyhow::Result<(
     let router = Arc::new(Router::new());
     tokio::spawn(accept(listener, tls, Arc::clone(&router)));
 
-    let warm = Connectors::start(address, &root, WARM_UP)?;
+    let warm = Connectors::start(address, &root, 0..WARM_UP, 1)?;
     wait_for(&router, WARM_UP).await?;
     drop(warm);
     wait_for(&router, 0).await?;
 
     let before = resident_bytes()?;
     let started = Instant::now();
-    let _connectors = Connectors::start(address, &root, connections)?;
+    let _connectors = Connectors::start(address, &root, 0..connections, 1)?;
     wait_for(&router, connections).await?;
     let took = started.elapsed();
     // Handshakes' buffers are freed, the connectors' rules are heard.
@@ -53,7 +55,11 @@ pub(crate) async fn weigh(connections: u32, websockets: u32) -> anyhow::Result<(
         f64::from(connections) / took.as_secs_f64()
     );
 
-    let tunnel = router.tunnel(tunnel_id(0)).context("a tunnel without a connection")?;
+    // As many connections as a connector keeps unless told otherwise.
+    let _one = Connectors::start(address, &root, connections..connections + 1, 4)?;
+    wait_for(&router, connections + 4).await?;
+    let registered = resident_bytes()?;
+    let tunnel = router.tunnel(tunnel_id(connections)).context("a tunnel without a connection")?;
     let mut open = Vec::new();
     let started = Instant::now();
     for number in 0..websockets {
@@ -68,7 +74,7 @@ pub(crate) async fn weigh(connections: u32, websockets: u32) -> anyhow::Result<(
             Ok(Upgrade::Accepted(_, io)) => open.push(io),
             Ok(Upgrade::Declined(response)) => bail!("status {}", response.status()),
             Err(error) if error.is_busy() => {
-                println!("the connection was full with {number} WebSockets");
+                println!("the tunnel was full with {number} WebSockets");
                 break;
             }
             Err(error) => return Err(error.into()),
@@ -76,7 +82,7 @@ pub(crate) async fn weigh(connections: u32, websockets: u32) -> anyhow::Result<(
     }
     let count = open.len().max(1) as u64;
     println!(
-        "{} idle WebSockets through one connection: {} bytes each, all after {:.2} s",
+        "{} idle WebSockets through one tunnel: {} bytes each, all after {:.2} s",
         open.len(),
         resident_bytes()?.saturating_sub(registered) / count,
         started.elapsed().as_secs_f64()
@@ -132,11 +138,14 @@ async fn wait_for(router: &Router, connections: u32) -> anyhow::Result<()> {
 struct Connectors(Child);
 
 impl Connectors {
-    fn start(edge: std::net::SocketAddr, root: &Path, count: u32) -> anyhow::Result<Self> {
+    fn start(edge: SocketAddr, root: &Path, numbers: Range<u32>, each: u8) -> anyhow::Result<Self> {
         let child = Command::new(std::env::current_exe()?)
             .args(["connect", &edge.to_string()])
             .arg(root)
-            .arg(count.to_string())
+            .args(
+                [numbers.start, numbers.end - numbers.start, u32::from(each)]
+                    .map(|it| it.to_string()),
+            )
             .stdin(Stdio::null())
             .spawn()
             .context("can't start the connectors")?;

@@ -46,8 +46,12 @@ enum Command {
         edge: SocketAddr,
         /// The edge's authority.
         root: PathBuf,
-        /// How many connectors.
+        /// The first tunnel's number.
+        first: u32,
+        /// How many connectors, each with a tunnel of its own.
         count: u32,
+        /// How many connections each keeps.
+        each: u8,
     },
 }
 
@@ -64,8 +68,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match &arguments.command {
-        Some(Command::Connect { edge, root, count }) => {
-            runtime.block_on(connectors::run(*edge, root, *count))
+        Some(Command::Connect { edge, root, first, count, each }) => {
+            runtime.block_on(connectors::run(*edge, root, *first..first + count, *each))
         }
         None => runtime.block_on(edge::weigh(arguments.connections, arguments.websockets)),
     }
