@@ -128,6 +128,9 @@ pub const CONCURRENT_STREAMS: u32 = 1_000;
 /// How long a request waits for a free stream before it fails as busy.
 pub const STREAM_WAIT: Duration = Duration::from_secs(10);
 
+/// Requests that wait for a stream of one connection. More fail as busy at once.
+pub const STREAM_WAITERS: usize = 1_000;
+
 /// Time between two questions to a peer whether it is alive.
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a peer may take to say that it is alive; then the connection ends.

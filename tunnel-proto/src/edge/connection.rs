@@ -4,10 +4,9 @@ use std::{
     error::Error as StdError,
     fmt,
     net::{IpAddr, SocketAddr},
-    pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -17,27 +16,25 @@ use http::{Request, Response};
 use http_body::Body;
 use tokio::{
     sync::watch,
-    task::AbortHandle,
     time::{Instant, timeout},
 };
-use tracing::{Instrument as _, debug, info_span};
+use tracing::{Instrument as _, info_span};
 
 use super::{
     control::ControlStream,
     driver::Driver,
     exchange::{Ready, Upgrade},
     info::ConnectionInfo,
+    place::{InFlight, Places},
     push::{self, Applied},
+    supervisor::Supervisor,
 };
 use crate::{
     error::{Error, ErrorKind},
     limits,
     net::{body::Incoming, held::Held, io::TunnelIo},
-    rpc::{
-        registration::{Registered, Registration},
-        server::ServerEvent,
-    },
-    telemetry::{CONNECTION_SPAN, Connected, Meter, Side},
+    rpc::registration::{Registered, Registration},
+    telemetry::{CONNECTION_SPAN, Meter, Side},
 };
 
 /// A registered connection. Clones are handles to the same one; it closes with the last of them.
@@ -57,52 +54,57 @@ pub enum Phase {
     Closed,
 }
 
-struct Shared {
+pub(super) struct Shared {
     registration: Registration,
     registered: Registered,
     requests: SendRequest<Bytes>,
     phase: watch::Sender<Phase>,
-    in_flight: watch::Sender<usize>,
+    pub(super) places: Places,
     sent: AtomicUsize,
     source: Option<SocketAddr>,
     since: Instant,
     local_configuration: Mutex<Option<Bytes>>,
+    took_leave: AtomicBool,
     end: Mutex<Option<String>>,
     meter: Meter,
     driver: Driver,
 }
 
-/// One request's place in the count, from before it is sent until its response body is dropped.
-pub(super) struct InFlight(Arc<Shared>);
+impl Shared {
+    pub(super) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
 
-impl InFlight {
-    /// The account of what the connection's bodies hold.
+    /// Streams that may be open at once, beside the control stream.
+    pub(super) fn allowed_streams(&self) -> usize {
+        let allowed = self.requests.current_max_send_streams();
+        allowed.saturating_sub(1).min(limits::CONCURRENT_STREAMS as usize)
+    }
+
     pub(super) fn held(&self) -> &Held {
-        self.0.driver.held()
+        self.driver.held()
     }
 
-    /// Counts the request as sent.
-    pub(super) fn count(&self) {
-        self.0.sent.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_sent(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes a place unless the connection is full: no more streams than the connector allows,
-    /// beside the control stream.
-    fn take(shared: &Arc<Shared>) -> Option<Self> {
-        let allowed = shared.requests.current_max_send_streams();
-        let allowed = allowed.saturating_sub(1).min(limits::CONCURRENT_STREAMS as usize);
-        let taken = shared.in_flight.send_if_modified(|count| {
-            let is_free = *count < allowed;
-            *count += usize::from(is_free);
-            is_free
-        });
-        taken.then(|| Self(Arc::clone(shared)))
+    pub(super) fn wake_waiters(&self) {
+        self.places.wake_waiters();
     }
-}
 
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.send_modify(|count| *count -= 1);
+    pub(super) fn takes_leave(&self) {
+        self.took_leave.store(true, Ordering::Release);
+    }
+
+    pub(super) fn ends(&self, reason: Option<String>) {
+        *lock(&self.end) = reason;
+    }
+
+    pub(super) fn keep_local_configuration(&self, json: Vec<u8>) {
+        if json.len() <= limits::LOCAL_CONFIGURATION_BYTES {
+            *lock(&self.local_configuration) = Some(json.into());
+        }
     }
 }
 
@@ -132,11 +134,12 @@ impl Connection {
             registered,
             requests,
             phase: watch::Sender::new(Phase::Serving),
-            in_flight,
+            places: Places::new(in_flight),
             sent: AtomicUsize::new(0),
             source,
             since: now(),
             local_configuration: Mutex::default(),
+            took_leave: AtomicBool::new(false),
             end: Mutex::default(),
             meter: meter.clone(),
             driver,
@@ -144,7 +147,7 @@ impl Connection {
         let supervisor = Supervisor {
             shared: Arc::downgrade(&shared),
             phase: shared.phase.clone(),
-            in_flight: shared.in_flight.subscribe(),
+            in_flight: shared.places.watch(),
             _connected: meter.registered(),
         };
         tokio::spawn(supervisor.run(control, ended, closer).instrument(span));
@@ -244,12 +247,9 @@ impl Connection {
 
     /// Waits for room for one more request, which has not been touched yet.
     pub(super) async fn ready(&self) -> Result<Ready, Error> {
-        if self.phase() != Phase::Serving {
-            return Err(ErrorKind::Network("the connection takes no more requests".into()).into());
-        }
-        let in_flight = timeout(limits::STREAM_WAIT, self.place())
+        let in_flight = timeout(limits::STREAM_WAIT, InFlight::wait(&self.shared))
             .await
-            .map_err(|_| Error::from(ErrorKind::Busy).with_limit("STREAM_WAIT"))?;
+            .map_err(|_| Error::from(ErrorKind::Busy).with_limit("STREAM_WAIT"))??;
         let requests = self.shared.requests.clone().ready().await?;
         let features = &self.registration().features;
         let can_half_close = features.iter().any(|feature| feature == Registration::HALF_CLOSE);
@@ -257,15 +257,9 @@ impl Connection {
         Ok(Ready { requests, in_flight, can_half_close, meter })
     }
 
-    async fn place(&self) -> InFlight {
-        let mut changes = self.shared.in_flight.subscribe();
-        loop {
-            if let Some(in_flight) = InFlight::take(&self.shared) {
-                return in_flight;
-            }
-            // The sender lives as long as `self`.
-            let _ = changes.changed().await;
-        }
+    /// Whether a request would have to wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.in_flight() >= self.shared.allowed_streams()
     }
 
     /// Hangs up. Requests in flight fail.
@@ -285,7 +279,7 @@ impl Connection {
 
     /// Where the connection is in its life.
     pub fn phase(&self) -> Phase {
-        *self.shared.phase.borrow()
+        self.shared.phase()
     }
 
     /// What the connector said when it registered.
@@ -328,14 +322,24 @@ impl Connection {
         }
     }
 
-    /// Why the connection is closed; nothing while it is not, or if the edge closed it.
-    pub(super) fn end(&self) -> Option<String> {
-        lock(&self.shared.end).clone()
+    /// Why the connection was lost, for people; nothing while it is there, and if its connector took
+    /// its leave.
+    pub fn loss(&self) -> Option<String> {
+        if self.phase() != Phase::Closed || self.took_leave() {
+            return None;
+        }
+        let reason = lock(&self.shared.end).clone();
+        Some(reason.unwrap_or_else(|| "closed by the edge".into()))
+    }
+
+    /// Whether its connector took its leave.
+    pub(super) fn took_leave(&self) -> bool {
+        self.shared.took_leave.load(Ordering::Acquire)
     }
 
     /// Requests that wait, run or still send their bodies.
     pub fn in_flight(&self) -> usize {
-        *self.shared.in_flight.borrow()
+        self.shared.places.taken()
     }
 
     /// Requests sent so far.
@@ -356,78 +360,6 @@ impl fmt::Debug for Connection {
             .field("index", &self.shared.registration.connection_index)
             .field("phase", &self.phase())
             .finish_non_exhaustive()
-    }
-}
-
-/// Moves the phase along as control stream and connection end. It does not keep the connection
-/// alive.
-struct Supervisor {
-    shared: Weak<Shared>,
-    phase: watch::Sender<Phase>,
-    in_flight: watch::Receiver<usize>,
-    _connected: Connected,
-}
-
-impl Supervisor {
-    async fn run(
-        mut self,
-        mut control: ControlStream,
-        ended: impl Future<Output = Option<String>>,
-        closer: AbortHandle,
-    ) {
-        let mut ended = pin!(ended);
-        let reason = tokio::select! {
-            () = self.leave(&mut control) => {
-                self.phase.send_replace(Phase::Draining);
-                // Keep answering on the control stream while the last requests finish, then hang up:
-                // cloudflared waits for that.
-                let drained = async {
-                    let _ = self.in_flight.wait_for(|count| *count == 0).await;
-                    let _ = timeout(limits::REFUSAL_LINGER, control.closed()).await;
-                };
-                tokio::select! {
-                    () = drained => {
-                        closer.abort();
-                        None
-                    }
-                    reason = &mut ended => reason,
-                }
-            }
-            reason = &mut ended => reason,
-        };
-        debug!(reason, "the connection ended");
-        if let Some(shared) = self.shared.upgrade() {
-            *lock(&shared.end) = reason;
-        }
-        self.phase.send_replace(Phase::Closed);
-    }
-
-    /// Returns once the connector takes its leave, or can no longer say anything.
-    async fn leave(&self, control: &mut ControlStream) {
-        loop {
-            match control.next().await {
-                Ok(Some(ServerEvent::LocalConfiguration(json))) => self.keep(json),
-                Ok(Some(ServerEvent::Register(_) | ServerEvent::Closed)) => {}
-                Ok(Some(ServerEvent::Unregister)) => {
-                    debug!("the connector takes its leave");
-                    return;
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    debug!(%error, "the control stream broke");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn keep(&self, json: Vec<u8>) {
-        debug!(bytes = json.len(), "the connector told its rules");
-        if let Some(shared) = self.shared.upgrade()
-            && json.len() <= limits::LOCAL_CONFIGURATION_BYTES
-        {
-            *lock(&shared.local_configuration) = Some(json.into());
-        }
     }
 }
 

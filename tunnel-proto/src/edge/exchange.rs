@@ -18,8 +18,8 @@ use http_body::Body;
 use tracing::{Instrument as _, Span, debug, debug_span};
 
 use super::{
-    connection::InFlight,
     interim::OnInterim,
+    place::InFlight,
     push::{self, Applied},
 };
 use crate::{

@@ -12,8 +12,10 @@ mod event;
 mod exchange;
 mod info;
 mod interim;
+mod place;
 mod push;
 mod router;
+mod supervisor;
 mod tunnel;
 
 #[cfg(feature = "cluster")]

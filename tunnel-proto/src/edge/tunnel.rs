@@ -2,8 +2,10 @@
 
 use std::{
     error::Error as StdError,
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::Poll,
 };
 
 use arc_swap::ArcSwap;
@@ -158,17 +160,51 @@ impl Tunnel {
         Ok(())
     }
 
-    /// Room for a request on some connection; nothing has been sent.
+    /// Room for a request on some connection; nothing has been sent. It waits only if all connections are
+    /// full, and then for all of them.
     pub(crate) async fn ready(&self) -> Result<Ready, Error> {
         let mut tried: Vec<Connection> = Vec::new();
         while let Some(connection) = self.least_loaded(&tried) {
             match connection.ready().await {
                 Ok(ready) => return Ok(ready),
-                Err(error) if error.is_busy() => return Err(error),
                 Err(_) => tried.push(connection),
             }
         }
-        Err(ErrorKind::Offline.into())
+        self.wait().await
+    }
+
+    /// Waits for room on whichever connection has some first.
+    async fn wait(&self) -> Result<Ready, Error> {
+        let connections = self.connections.load_full();
+        let mut waits: Vec<_> = connections
+            .iter()
+            .filter(|connection| connection.phase() == Phase::Serving)
+            .map(|connection| Box::pin(connection.ready()))
+            .collect();
+        let mut last = ErrorKind::Offline.into();
+        poll_fn(|cx| {
+            let mut at = 0;
+            while let Some(wait) = waits.get_mut(at) {
+                match wait.as_mut().poll(cx) {
+                    Poll::Pending => at += 1,
+                    Poll::Ready(Ok(ready)) => return Poll::Ready(Ok(ready)),
+                    Poll::Ready(Err(error)) => {
+                        drop(waits.swap_remove(at));
+                        last = error;
+                    }
+                }
+            }
+            if waits.is_empty() {
+                let error = std::mem::replace(&mut last, ErrorKind::Offline.into());
+                return Poll::Ready(Err(if error.is_busy() {
+                    error
+                } else {
+                    ErrorKind::Offline.into()
+                }));
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// The tunnel's id.
@@ -220,7 +256,7 @@ impl Tunnel {
         let connections = self.connections.load();
         connections
             .iter()
-            .filter(|connection| connection.phase() == Phase::Serving)
+            .filter(|connection| connection.phase() == Phase::Serving && !connection.is_full())
             .filter(|connection| !tried.iter().any(|other| other.is_same(connection)))
             .min_by_key(|connection| connection.in_flight())
             .cloned()
@@ -237,22 +273,16 @@ impl Tunnel {
 /// Tells what becomes of a connection, and takes it out when it has closed.
 async fn follow(tunnel: Weak<Tunnel>, connection: Connection, hub: Hub) {
     connection.reached(Phase::Draining).await;
-    let left = connection.phase() == Phase::Draining;
-    if left {
+    if connection.took_leave() {
         hub.tell(|| Event::Draining(connection.info()));
-        connection.reached(Phase::Closed).await;
     }
+    connection.reached(Phase::Closed).await;
     if let Some(tunnel) = tunnel.upgrade() {
         tunnel.change(|connections| connections.retain(|old| !old.is_same(&connection)));
     }
-    hub.tell(|| {
-        let info = connection.info();
-        if left {
-            Event::Drained(info)
-        } else {
-            let reason = connection.end().unwrap_or_else(|| "closed by the edge".into());
-            Event::Lost { connection: info, reason }
-        }
+    hub.tell(|| match connection.loss() {
+        Some(reason) => Event::Lost { connection: connection.info(), reason },
+        None => Event::Drained(connection.info()),
     });
 }
 
