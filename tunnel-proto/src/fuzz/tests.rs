@@ -30,6 +30,8 @@ fn every_fuzz_target_takes_its_seeds() {
         (super::token, "token"),
         (super::credentials_file, "credentials_file"),
         (super::stream_head, "stream_head"),
+        #[cfg(feature = "ingress")]
+        (super::ingress, "ingress"),
     ] {
         assert!(run(target, name) >= 3, "{name} has seeds");
     }

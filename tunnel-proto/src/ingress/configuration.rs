@@ -187,7 +187,8 @@ impl Rule {
             // Above all rules `bastionMode` would turn every rule into a bastion.
             let must_apply = is_own || asked.key == Key::BastionMode;
             if must_apply && !asked.key.applies_to(&self.service) {
-                let what = format!("has no effect on the service `{}`", self.service);
+                let service = self.service.to_string();
+                let what = format!("has no effect on the service {}", value::quote(&service));
                 report.tell(&*asked.place, asked.line, what);
             }
         }
@@ -243,7 +244,7 @@ impl fmt::Display for Rule {
         if let Some(path) = &self.path {
             writeln!(f, "\tpath: {}", path.as_str().escape_debug())?;
         }
-        write!(f, "\tservice: {}", self.service)
+        write!(f, "\tservice: {}", self.service.to_string().escape_debug())
     }
 }
 
