@@ -51,7 +51,9 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// A name that no host can have is the caller's fault.
+    /// A name that no host can have is the caller's fault, and so are `management.argotunnel.com` and
+    /// `management.fed.argotunnel.com`: cloudflared answers those itself, with its logs and
+    /// diagnostics. No request to them passes, whatever a wildcard says.
     pub fn set_route(&self, name: &str, tunnel: TunnelId) -> Result<(), Error> {
         self.routes.set(name, tunnel)
     }

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use crate::{
     credentials::Credentials,
-    stream::{header_list, kind::StreamKind, request},
+    stream::{header_list, kind::StreamKind, management, request},
 };
 
 /// An origin's packed headers.
@@ -45,6 +45,7 @@ pub fn stream_head(data: &[u8]) {
     let authority = head.uri().authority().expect("one host").as_str().to_owned();
     assert_eq!(authority, authority.to_ascii_lowercase());
     assert!(!authority.contains('@'));
+    assert!(!management::is_management(&authority), "a visitor reaches cloudflared itself");
     let mut parts = head.into_parts().0;
     request::from_tunnel(&mut parts);
     assert_eq!(parts.headers[header::HOST], authority.as_str());

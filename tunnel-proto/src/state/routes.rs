@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::{
     error::{Error, ErrorKind},
     id::TunnelId,
+    stream::management::is_management,
 };
 
 /// Host names, exact (`app.example.com`) or with one leading wildcard label (`*.example.com`).
@@ -42,6 +43,10 @@ impl Routes {
         if !is_host {
             let name = name.escape_debug();
             return Err(ErrorKind::Caller(format!("`{name}` is not a host name to route")).into());
+        }
+        if is_management(&name) {
+            let what = format!("`{name}` is cloudflared's own: no visitor may reach it");
+            return Err(ErrorKind::Caller(what).into());
         }
         map.pin().insert(rest.as_bytes().into(), tunnel);
         Ok(())
@@ -147,7 +152,18 @@ mod tests {
     #[test]
     fn what_is_not_a_host_name_is_refused() {
         let routes = Routes::default();
-        for name in ["", "*", "*.", "*.*.example.com", "a*.example.com", "a b", "a..b", "a/b"] {
+        for name in [
+            "",
+            "*",
+            "*.",
+            "*.*.example.com",
+            "a*.example.com",
+            "a b",
+            "a..b",
+            "a/b",
+            "management.argotunnel.com",
+            "Management.FED.argotunnel.com.",
+        ] {
             assert!(routes.set(name, TunnelId::from_bytes([0; 16])).is_err(), "{name}");
         }
     }

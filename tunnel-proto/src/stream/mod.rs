@@ -3,6 +3,7 @@
 pub(crate) mod header_list;
 pub(crate) mod hop;
 pub(crate) mod kind;
+pub(crate) mod management;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod websocket;

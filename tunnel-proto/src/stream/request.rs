@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, req
 use super::{
     hop,
     kind::{self, StreamKind},
-    websocket,
+    management, websocket,
 };
 use crate::error::{Error, ErrorKind};
 
@@ -36,7 +36,7 @@ pub struct EdgeHeaders(pub HeaderMap);
 ///
 /// # Errors
 ///
-/// `CONNECT`, a missing or ambiguous host, and anything else that can't be one clear HTTP/2
+/// `CONNECT`, a missing or ambiguous host, a host that cloudflared answers itself, and anything else that can't be one clear HTTP/2
 /// request is the caller's fault.
 pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error> {
     if parts.method == Method::CONNECT {
@@ -147,6 +147,9 @@ fn authority(parts: &request::Parts) -> Result<uri::Authority, Error> {
     if authority.contains('@') {
         return Err(caller("user information in the host"));
     }
+    if management::is_management(authority) {
+        return Err(caller("the host of cloudflared's management service, which no visitor reaches"));
+    }
     let mut normal = authority.to_ascii_lowercase();
     let end = match normal.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => host.len(),
@@ -230,6 +233,30 @@ mod tests {
             &[("host", "a/b")],
         ] {
             assert!(to_tunnel(head("/", headers)).unwrap_err().is_caller_fault(), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_host_leads_to_cloudflareds_management_service() {
+        for host in [
+            "management.argotunnel.com",
+            "Management.ArgoTunnel.COM",
+            "management.argotunnel.com.",
+            "management.argotunnel.com:443",
+            "management.argotunnel.com.:8443",
+            "management.argotunnel.com:",
+            "management.fed.argotunnel.com",
+            "MANAGEMENT.fed.argotunnel.com.:80",
+        ] {
+            let stated = to_tunnel(head("/logs", &[("host", host)]));
+            let absolute =
+                to_tunnel(head(&format!("http://{host}/ping"), &[("host", "app.example.com")]));
+            for refused in [stated, absolute] {
+                assert!(refused.is_err_and(|error| error.is_caller_fault()), "{host}");
+            }
+        }
+        for host in ["my-management.argotunnel.com", "management.argotunnel.com.a.test"] {
+            assert!(to_tunnel(head("/", &[("host", host)])).is_ok(), "{host}");
         }
     }
 
