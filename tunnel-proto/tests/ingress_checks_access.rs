@@ -224,6 +224,17 @@ async fn what_stands_above_all_rules_holds_for_each() {
 }
 
 #[tokio::test]
+async fn access_that_is_not_required_is_not_checked() {
+    for access in ["{teamName: team, audTag: [app]}", "{required: false, teamName: team}"] {
+        let yaml =
+            format!("ingress: [{{service: hello_world, originRequest: {{access: {access}}}}}]");
+        let ingress = Ingress::from_yaml(&yaml, Environment::new()).unwrap();
+        let (tunnel, _running) = serve(&ingress).await;
+        assert_eq!(with(&tunnel, &[]).await, (200, ORIGIN), "{access}");
+    }
+}
+
+#[tokio::test]
 async fn keys_come_from_the_certs_url_over_http() {
     let issuer = Issuer::new();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

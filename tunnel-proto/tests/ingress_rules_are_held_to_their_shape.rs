@@ -175,7 +175,7 @@ fn the_bounds_have_names() {
 fn a_file_says_which_tunnel_and_how_the_program_runs() {
     let text = "tunnel: home\ncredentials-file: /c.json\nprotocol: http2\nedge: [a:1, b:2]\nretries: 3\n\
                 ingress: [{service: hello_world}]\n";
-    let file = ConfigurationFile::parse(text, &["protocol", "edge", "retries"]).unwrap();
+    let file = ConfigurationFile::parse(text, &["protocol", "retries"], &["edge"]).unwrap();
     assert_eq!((file.tunnel(), file.credentials_file()), (Some("home"), Some("/c.json")));
     assert_eq!(file.settings().get("protocol"), Some("http2"));
     assert_eq!(file.settings().all("edge"), ["a:1", "b:2"]);
@@ -185,11 +185,35 @@ fn a_file_says_which_tunnel_and_how_the_program_runs() {
         "{told}"
     );
 
-    let problems = ConfigurationFile::parse("protocl: http2\n", &["protocol"]).unwrap_err();
-    assert!(problems.to_string().contains("did you mean `protocol`?"), "{problems}");
-    let alone = ConfigurationFile::parse("originRequest: {noTLSVerify: true}\n", &[]).unwrap_err();
-    assert!(alone.to_string().contains("without `ingress`"), "{alone}");
-    assert!(ConfigurationFile::parse("", &[]).unwrap().configuration().is_none());
+    let single = ConfigurationFile::parse("edge: a:1\n", &[], &["edge"]).unwrap();
+    assert_eq!(single.settings().all("edge"), ["a:1"]);
+    assert!(ConfigurationFile::parse("", &[], &[]).unwrap().configuration().is_none());
+
+    for (text, words) in [
+        ("protocl: http2\n", "did you mean `protocol`?"),
+        ("edgee: a:1\n", "did you mean `edge`?"),
+        ("originRequest: {noTLSVerify: true}\n", "without `ingress`"),
+        ("edge: a:1\nprotocol: [http2]\n", "line 2: `protocol` is a list, not a text"),
+        ("tunnel: [home]\n", "line 1: `tunnel` is a list, not a text"),
+        ("edge: [[a:1]]\n", "`edge[0]` is a list, not a text"),
+    ] {
+        let problems = ConfigurationFile::parse(text, &["protocol"], &["edge"]).unwrap_err();
+        assert!(problems.to_string().contains(words), "{text}: {problems}");
+    }
+}
+
+#[test]
+fn nothing_secret_of_a_file_is_shown() {
+    let text = "token: TOPSECRET\nprotocol: http2\ningress: [{service: hello_world}]\n";
+    let file = ConfigurationFile::parse(text, &["protocol", "token"], &[]).unwrap();
+    assert_eq!(file.settings().get("token"), Some("TOPSECRET"));
+    let shown = format!("{file:?} {file:#?} {:?}", file.settings());
+    assert!(!shown.contains("TOPSECRET"), "{shown}");
+    assert!(shown.contains("token") && shown.contains("http2"), "{shown}");
+    for text in ["token: [TOPSECRET]\n", "token: {TOPSECRET: TOPSECRET}\n"] {
+        let problems = ConfigurationFile::parse(text, &["token"], &[]).unwrap_err();
+        assert!(!format!("{problems} {problems:?}").contains("TOPSECRET"), "{problems}");
+    }
 }
 
 proptest! {

@@ -8,10 +8,9 @@ use tunnel_proto::ingress::{ConfigurationFile, Problems, Settings};
 use super::TunnelOptions;
 
 /// Arguments that may stand in the file under their long names.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 12] = [
     "bastion",
     "cacert",
-    "edge",
     "grace-period",
     "ha-connections",
     "hello-world",
@@ -24,6 +23,9 @@ const SETTINGS: [&str; 13] = [
     "url",
 ];
 
+/// Arguments that may be given several times, in the file as a list.
+const LISTS: [&str; 1] = ["edge"];
+
 /// Reads a file.
 ///
 /// # Errors
@@ -32,7 +34,7 @@ const SETTINGS: [&str; 13] = [
 pub fn read(file: &Path) -> anyhow::Result<ConfigurationFile> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("can't read the configuration `{}`", file.display()))?;
-    ConfigurationFile::parse(&text, &SETTINGS)
+    ConfigurationFile::parse(&text, &SETTINGS, &LISTS)
         .map_err(|problems| listed(&format!("`{}` can't be used", file.display()), &problems))
 }
 

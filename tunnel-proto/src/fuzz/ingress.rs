@@ -15,7 +15,7 @@ pub fn ingress(data: &[u8]) {
         Ok(configuration) => check(&configuration),
         Err(problems) => check_problems(&problems, Some(lines)),
     }
-    match ConfigurationFile::parse(yaml, &["edge", "loglevel", "token"]) {
+    match ConfigurationFile::parse(yaml, &["loglevel", "token"], &["edge"]) {
         Ok(file) => file.configuration().into_iter().for_each(check),
         Err(problems) => check_problems(&problems, Some(lines)),
     }

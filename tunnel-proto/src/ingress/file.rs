@@ -3,7 +3,7 @@
 use super::{
     configuration::Configuration,
     problem::{Problems, Report},
-    reader::{Map, Place, Source, Unknown},
+    reader::{Map, Place, Source},
     settings::Settings,
     value::{Entry, Kind, Value},
     yaml,
@@ -20,13 +20,27 @@ pub struct ConfigurationFile {
 
 impl ConfigurationFile {
     /// Reads a file's YAML. `settings` names the keys that the program understands beside
-    /// `tunnel`, `credentials-file`, `ingress`, `originRequest` and `warp-routing`; cloudflared
-    /// takes the long name of every argument.
+    /// `tunnel`, `credentials-file`, `ingress`, `originRequest` and `warp-routing`, `lists` those of
+    /// which a list may be given too; cloudflared takes the long name of every argument, and lists for
+    /// `edge` and `tag`.
+    ///
+    /// ```
+    /// use tunnel_proto::ingress::ConfigurationFile;
+    ///
+    /// let file = ConfigurationFile::parse("loglevel: info\nedge: ['a:1', 'b:2']\n", &["loglevel"], &["edge"])?;
+    /// assert_eq!(file.settings().get("loglevel"), Some("info"));
+    /// assert_eq!(file.settings().all("edge"), ["a:1", "b:2"]);
+    /// # Ok::<(), tunnel_proto::ingress::Problems>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it, unknown keys among it.
-    pub fn parse(text: &str, settings: &[&'static str]) -> Result<Self, Problems> {
+    /// Everything that is wrong with it, unknown keys among it, and lists where one value belongs.
+    pub fn parse(
+        text: &str,
+        settings: &[&'static str],
+        lists: &[&'static str],
+    ) -> Result<Self, Problems> {
         let value = yaml::parse(text)?;
         let mut report = Report::default();
         let mut file = Self {
@@ -55,21 +69,17 @@ impl ConfigurationFile {
         }
         let (entries, unknown) = map.left();
         for entry in entries {
-            file.setting(entry, &unknown, settings, &mut report);
+            let takes_list = lists.contains(&entry.key.as_str());
+            if takes_list || settings.contains(&entry.key.as_str()) {
+                file.setting(entry, takes_list, &mut report);
+            } else {
+                unknown.tell(entry, &[settings, lists].concat(), &mut report);
+            }
         }
         report.into_result(file)
     }
 
-    fn setting(
-        &mut self,
-        entry: &Entry,
-        unknown: &Unknown,
-        known: &[&'static str],
-        report: &mut Report,
-    ) {
-        if !known.contains(&entry.key.as_str()) {
-            return unknown.tell(entry, known, report);
-        }
+    fn setting(&mut self, entry: &Entry, takes_list: bool, report: &mut Report) {
         let place = Place {
             path: entry.key.clone(),
             line: entry.line,
@@ -77,7 +87,7 @@ impl ConfigurationFile {
             value: &entry.value,
         };
         let values = match &entry.value.kind {
-            Kind::List(_) => place.texts(report),
+            Kind::List(_) if takes_list => place.texts(report),
             _ => place.text(report).map(|text| vec![text.to_owned()]),
         };
         self.settings.insert(entry.key.clone(), values.unwrap_or_default());

@@ -1,11 +1,14 @@
 //! What a configuration file says to the program itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Map as JsonMap, Value as Json};
 
 /// Keys of the program, each with its values: one, or a list's.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// `Debug` shows the values that cloudflared tells the edge too, and of all others (`token` among them) that
+/// they are there.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Settings(BTreeMap<String, Vec<String>>);
 
 impl Settings {
@@ -31,22 +34,34 @@ impl Settings {
 
     /// Those that cloudflared tells the edge: none of them is secret.
     pub(super) fn to_json(&self) -> Json {
-        const TOLD: [&str; 11] = [
-            "autoupdate-freq",
-            "edge-bind-address",
-            "edge-ip-version",
-            "loglevel",
-            "max-active-flows",
-            "metrics",
-            "metrics-update-freq",
-            "no-autoupdate",
-            "protocol",
-            "retries",
-            "transport-loglevel",
-        ];
-        let told = self.0.iter().filter(|(key, _)| TOLD.contains(&key.as_str()));
+        let told = self.0.iter().filter(|(key, _)| HARMLESS.contains(&key.as_str()));
         let map: JsonMap<_, _> =
             told.map(|(key, values)| (key.clone(), values.join(",").into())).collect();
         Json::Object(map)
     }
 }
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.iter().map(|(key, values)| match HARMLESS.contains(&key.as_str()) {
+            true => (key, values.join(",")),
+            false => (key, "..".into()),
+        });
+        f.debug_map().entries(shown).finish()
+    }
+}
+
+/// Keys whose values anybody may see: cloudflared reports them to the edge.
+const HARMLESS: [&str; 11] = [
+    "autoupdate-freq",
+    "edge-bind-address",
+    "edge-ip-version",
+    "loglevel",
+    "max-active-flows",
+    "metrics",
+    "metrics-update-freq",
+    "no-autoupdate",
+    "protocol",
+    "retries",
+    "transport-loglevel",
+];

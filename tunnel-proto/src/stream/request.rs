@@ -148,7 +148,9 @@ fn authority(parts: &request::Parts) -> Result<uri::Authority, Error> {
         return Err(caller("user information in the host"));
     }
     if management::is_management(authority) {
-        return Err(caller("the host of cloudflared's management service, which no visitor reaches"));
+        return Err(caller(
+            "the host of cloudflared's management service, which no visitor reaches",
+        ));
     }
     let mut normal = authority.to_ascii_lowercase();
     let end = match normal.rsplit_once(':') {

@@ -60,7 +60,10 @@ impl AccessRule {
         let issuer = text("issuer", report);
         let certs_url = text("certsUrl", report);
         let required = map.take("required").and_then(|at| at.boolean(report));
-        let audiences = map.take("audTag").and_then(|at| at.texts(report)).unwrap_or_default();
+        let audiences = match map.take("audTag") {
+            Some(at) => at.texts(report),
+            None => Some(Vec::new()),
+        };
         map.finish(report);
 
         if let Some((name, at)) = &team
@@ -87,7 +90,13 @@ impl AccessRule {
                 at.tell(report, &format!("is {}, {what}", at.value.describe()));
             }
         }
+        // cloudflared checks nothing unless it is told to, whatever else stands there.
         let required = required.unwrap_or(false);
+        // In a push such a rule lets nobody pass, as cloudflared's; a file's author is there to be told.
+        if required && at.source == Source::File && audiences.as_ref().is_some_and(Vec::is_empty) {
+            at.tell(report, "is required, but `audTag` names no application, so nobody would pass");
+        }
+        let audiences = audiences.unwrap_or_default();
         if required && team.is_none() && issuer.is_none() {
             // cloudflared takes such a rule for a first step and then lets nobody pass. A push is
             // treated so, too: refusing it would leave older and more open rules in force.
