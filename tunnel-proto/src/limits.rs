@@ -349,17 +349,23 @@ pub const ACCESS_KEYS: usize = 64;
 #[cfg(feature = "ingress")]
 pub const ACCESS_KEYS_BYTES: usize = 256 * 1024;
 
-/// Fetching an issuer's keys. Visitors wait for it; afterwards their tokens count for nothing.
+/// Fetching an issuer's keys: as long as a visitor without keys waits. Afterwards those that were there
+/// go on counting, if any were.
 #[cfg(feature = "ingress")]
 pub const ACCESS_KEYS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Between two fetches of an issuer's keys: tokens with invented key names must not become load
+/// From one fetch of an issuer's keys to the next: tokens with invented key names must not become load
 /// there.
 #[cfg(feature = "ingress")]
 pub const ACCESS_KEYS_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long keys are used before they are fetched again: a key that was withdrawn opens nothing
-/// after this.
+/// The age at which keys are fetched anew, while they go on counting: where visitors come all the time,
+/// nobody waits for the issuer.
+#[cfg(feature = "ingress")]
+pub const ACCESS_KEYS_RENEW: Duration = Duration::from_secs(30 * 60);
+
+/// How long keys count without a word from their issuer: a key that was withdrawn opens nothing after
+/// this, unless the issuer can't be reached. Visitors wait for newer ones.
 #[cfg(feature = "ingress")]
 pub const ACCESS_KEYS_FRESH: Duration = Duration::from_secs(60 * 60);
 

@@ -7,7 +7,7 @@ use http::{Request, StatusCode, Uri, header};
 use http_body::Body;
 use tokio_rustls::rustls::ClientConfig;
 
-use super::keys::{Fetch, KeySource};
+use super::keys::{Fetch, KeySource, too_long};
 use crate::{
     limits,
     origin::{HttpOrigin, OriginBody, RequestBody},
@@ -60,7 +60,7 @@ async fn read(mut body: OriginBody) -> Result<Bytes, BoxError> {
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         if let Ok(data) = frame?.into_data() {
             if whole.len() + data.len() > limits::ACCESS_KEYS_BYTES {
-                return Err(format!("longer than {} bytes", limits::ACCESS_KEYS_BYTES).into());
+                return Err(too_long().into());
             }
             whole.extend_from_slice(&data);
         }

@@ -4,12 +4,13 @@ use std::{
     error::Error as StdError,
     fmt,
     pin::Pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{
-    sync::Mutex,
+    sync::watch,
     time::{Instant, timeout},
 };
 use tracing::warn;
@@ -29,20 +30,21 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// Where an issuer's keys come from.
 ///
 /// One is called for a key set's URL (`certsUrl`, or the one that follows from `teamName`) and
-/// gives the document there, a JWK set (RFC 7517). The answers are kept; calls are at least 30
-/// seconds apart for an issuer, and given up after 10 seconds.
+/// gives the document there, a JWK set (RFC 7517). The answers are kept. As long as rules name an issuer,
+/// its calls begin at least 30 seconds apart, never while one is under way; each is given up after 10
+/// seconds. They run in tasks of their own, on the runtime of the request that needs them.
 pub trait KeySource: Send + Sync + 'static {
     /// Fetches a document.
     fn fetch(&self, url: &str) -> Fetch;
 }
 
 /// The keys of one issuer, shared by all rules that name it.
-pub(in crate::ingress) struct Keyring {
+pub(in crate::ingress) struct Keyring(Arc<Shared>);
+
+struct Shared {
     issuer: Issuer,
     source: Arc<dyn KeySource>,
-    held: RwLock<Held>,
-    /// Held while fetching, so that a crowd of visitors fetches once.
-    fetching: Mutex<()>,
+    held: Mutex<Held>,
 }
 
 #[derive(Clone, Default)]
@@ -50,80 +52,124 @@ struct Held {
     keys: Arc<Keys>,
     /// When the keys came.
     fetched: Option<Instant>,
-    /// When they were last asked for, in vain or not.
+    /// When the last fetch began.
     tried: Option<Instant>,
+    /// Whether it brought none.
+    has_failed: bool,
+    /// The fetch under way: its other end is dropped when it is over, however it ends.
+    fetching: Option<watch::Receiver<()>>,
 }
 
 impl Keyring {
     pub(in crate::ingress) fn new(issuer: Issuer, source: Arc<dyn KeySource>) -> Self {
-        Self { issuer, source, held: RwLock::default(), fetching: Mutex::new(()) }
+        Self(Arc::new(Shared { issuer, source, held: Mutex::default() }))
     }
 
     /// Checks a token, with newer keys if need be.
+    ///
+    /// Keys are renewed while they still count, so that nobody waits where visitors come all the time.
+    /// After a pause a visitor waits for newer ones, unless the issuer could not be reached
+    /// last time either.
     pub(super) async fn verify(&self, token: &str, unix_now: u64) -> Result<Claims, TokenError> {
-        let held = self.held();
-        let is_fresh = held.fetched.is_some_and(|at| at.elapsed() < limits::ACCESS_KEYS_FRESH);
-        let verdict = self.check(&held, token, unix_now);
-        if is_fresh && verdict != Err(TokenError::UnknownKey) {
+        let shared = &self.0;
+        let held = shared.held().clone();
+        let verdict = held.verify(token, &shared.issuer, unix_now);
+        let is_unknown = verdict == Err(TokenError::UnknownKey);
+        if !is_unknown && held.is_younger_than(limits::ACCESS_KEYS_RENEW) {
             return verdict;
         }
-        let held = self.refresh(&held).await;
-        self.check(&held, token, unix_now)
-    }
-
-    fn check(&self, held: &Held, token: &str, unix_now: u64) -> Result<Claims, TokenError> {
-        // Keys that could not be renewed for a day open nothing any more.
-        match held.fetched {
-            Some(at) if at.elapsed() < limits::ACCESS_KEYS_USABLE => {
-                held.keys.verify(token, &self.issuer, unix_now)
-            }
-            _ => Err(TokenError::UnknownKey),
+        let fetching = Shared::refresh(shared, &held);
+        if !is_unknown && (held.has_failed || held.is_younger_than(limits::ACCESS_KEYS_FRESH)) {
+            return verdict;
         }
+        if let Some(mut fetching) = fetching {
+            // An error is what is waited for.
+            let _ = fetching.changed().await;
+        }
+        let held = shared.held().clone();
+        held.verify(token, &shared.issuer, unix_now)
     }
+}
 
-    /// Fetches the keys, unless somebody did since `seen` or just before.
-    async fn refresh(&self, seen: &Held) -> Held {
-        let _guard = self.fetching.lock().await;
-        let held = self.held();
+impl Shared {
+    /// The fetch under way, or a new one, unless somebody fetched since `seen` or just before. It runs to
+    /// its end, whoever leaves meanwhile.
+    fn refresh(shared: &Arc<Self>, seen: &Held) -> Option<watch::Receiver<()>> {
+        let mut held = shared.held();
+        if let Some(fetching) = held.fetching.as_ref().filter(|it| it.has_changed().is_ok()) {
+            return Some(fetching.clone());
+        }
         let is_newer = held.tried != seen.tried;
         let is_hasty = held.tried.is_some_and(|at| at.elapsed() < limits::ACCESS_KEYS_PAUSE);
         if is_newer || is_hasty {
-            return held;
+            return None;
         }
-        let fetched = self.fetch().await;
-        let now = now();
-        let mut slot = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        slot.tried = Some(now);
+        held.tried = Some(now());
+        let (under_way, fetching) = watch::channel(());
+        held.fetching = Some(fetching.clone());
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move {
+            let fetched = shared.fetch().await;
+            shared.put(fetched);
+            drop(under_way);
+        });
+        Some(fetching)
+    }
+
+    fn put(&self, fetched: Result<Keys, BoxError>) {
+        let mut held = self.held();
+        held.has_failed = fetched.is_err();
         match fetched {
             Ok(keys) => {
-                slot.keys = Arc::new(keys);
-                slot.fetched = Some(now);
+                held.keys = Arc::new(keys);
+                held.fetched = Some(now());
             }
             Err(error) => {
                 let url = &self.issuer.certs_url;
                 warn!(%url, error = &*error, "an issuer's keys can't be fetched");
             }
         }
-        slot.clone()
     }
 
     async fn fetch(&self) -> Result<Keys, BoxError> {
         let fetching = self.source.fetch(&self.issuer.certs_url);
-        let document = timeout(limits::ACCESS_KEYS_TIMEOUT, fetching).await??;
+        let limit = limits::ACCESS_KEYS_TIMEOUT;
+        let late = |_| format!("took longer than {limit:?} (ACCESS_KEYS_TIMEOUT)");
+        let document = timeout(limit, fetching).await.map_err(late)??;
         if document.len() > limits::ACCESS_KEYS_BYTES {
-            return Err(format!("longer than {} bytes", limits::ACCESS_KEYS_BYTES).into());
+            return Err(too_long().into());
         }
         Ok(Keys::parse(&document)?)
     }
 
-    fn held(&self) -> Held {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Held {
+    fn verify(&self, token: &str, issuer: &Issuer, unix_now: u64) -> Result<Claims, TokenError> {
+        // Keys that could not be renewed for a day open nothing any more.
+        if self.is_younger_than(limits::ACCESS_KEYS_USABLE) {
+            self.keys.verify(token, issuer, unix_now)
+        } else {
+            Err(TokenError::UnknownKey)
+        }
+    }
+
+    fn is_younger_than(&self, age: Duration) -> bool {
+        self.fetched.is_some_and(|at| at.elapsed() < age)
+    }
+}
+
+/// What is said of a document beyond its bound.
+pub(super) fn too_long() -> String {
+    format!("longer than {} bytes (ACCESS_KEYS_BYTES)", limits::ACCESS_KEYS_BYTES)
 }
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyring").field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("Keyring").field("issuer", &self.0.issuer).finish_non_exhaustive()
     }
 }
 

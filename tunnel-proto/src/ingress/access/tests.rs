@@ -1,7 +1,6 @@
 //! When keys are fetched.
 
 use std::{
-    future::ready,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +15,10 @@ use ring::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use serde_json::json;
-use tokio::time::advance;
+use tokio::{
+    task::yield_now,
+    time::{Instant, advance, sleep, timeout},
+};
 
 use super::{
     keys::{Fetch, KeySource, Keyring},
@@ -60,16 +62,21 @@ fn encode(part: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(part)
 }
 
-/// A source whose document can be changed, or taken away.
+/// A source whose document can be changed, or taken away, and that can take its time.
 #[derive(Clone, Default)]
 struct Source {
     document: Arc<Mutex<Option<String>>>,
+    delay: Arc<Mutex<Duration>>,
     calls: Arc<AtomicUsize>,
 }
 
 impl Source {
     fn put(&self, document: Option<String>) {
         *self.document.lock().unwrap() = document;
+    }
+
+    fn take(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
     }
 
     fn calls(&self) -> usize {
@@ -81,7 +88,11 @@ impl KeySource for Source {
     fn fetch(&self, _: &str) -> Fetch {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let document = self.document.lock().unwrap().clone();
-        Box::pin(ready(document.map(Bytes::from).ok_or_else(|| "away".into())))
+        let delay = *self.delay.lock().unwrap();
+        Box::pin(async move {
+            sleep(delay).await;
+            document.map(Bytes::from).ok_or_else(|| "away".into())
+        })
     }
 }
 
@@ -158,11 +169,59 @@ async fn a_crowd_fetches_once() {
     assert_eq!(source.calls(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_visitor_who_leaves_takes_no_fetch_along() {
+    let signer = Signer::new("key");
+    let source = Source::default();
+    source.put(Some(signer.document()));
+    source.take(Duration::from_secs(5));
+    let (keyring, token) = (keyring(&source), signer.token());
+    for _ in 0..3 {
+        assert!(timeout(Duration::from_secs(1), keyring.verify(&token, NOW)).await.is_err());
+    }
+    assert!(keyring.verify(&token, NOW).await.is_ok());
+    assert_eq!(source.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the paused clock")]
+async fn nobody_waits_while_keys_that_count_are_renewed() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let source = Source::default();
+    source.put(Some(old.document()));
+    let keyring = keyring(&source);
+    assert!(keyring.verify(&old.token(), NOW).await.is_ok());
+
+    source.take(limits::ACCESS_KEYS_TIMEOUT * 2);
+    advance(limits::ACCESS_KEYS_RENEW).await;
+    let asked = Instant::now();
+    assert!(keyring.verify(&old.token(), NOW).await.is_ok());
+    yield_now().await;
+    assert_eq!((asked.elapsed(), source.calls()), (Duration::ZERO, 2));
+
+    // Nor while the issuer can't be reached.
+    sleep(limits::ACCESS_KEYS_FRESH).await;
+    let asked = Instant::now();
+    assert!(keyring.verify(&old.token(), NOW).await.is_ok());
+    yield_now().await;
+    assert_eq!((asked.elapsed(), source.calls()), (Duration::ZERO, 3));
+
+    source.put(Some(new.document()));
+    source.take(Duration::from_secs(1));
+    sleep(limits::ACCESS_KEYS_PAUSE).await;
+    assert!(keyring.verify(&old.token(), NOW).await.is_ok());
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(keyring.verify(&old.token(), NOW).await, Err(TokenError::UnknownKey));
+    assert!(keyring.verify(&new.token(), NOW).await.is_ok());
+    assert_eq!(source.calls(), 4);
+}
+
 #[test]
 fn documents_that_are_no_key_set() {
     let many = format!(r#"{{"keys": [{}1]}}"#, "1,".repeat(limits::ACCESS_KEYS));
     for document in ["", "[]", "{}", r#"{"keys": 1}"#, &many] {
         assert!(Keys::parse(document.as_bytes()).is_err(), "{document:.20}");
     }
+    assert!(Keys::parse(many.as_bytes()).unwrap_err().contains("ACCESS_KEYS"));
     assert!(Keys::parse(br#"{"keys": [1, {"kty": "RSA"}, {}]}"#).is_ok());
 }

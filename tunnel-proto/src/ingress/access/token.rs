@@ -58,7 +58,7 @@ impl Keys {
     /// # Errors
     ///
     /// A document that is no key set, or holds too many keys.
-    pub(super) fn parse(document: &[u8]) -> Result<Self, &'static str> {
+    pub(super) fn parse(document: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Document {
             keys: Vec<serde_json::Value>,
@@ -73,7 +73,7 @@ impl Keys {
         }
         let Document { keys } = serde_json::from_slice(document).map_err(|_| "no key set")?;
         if keys.len() > limits::ACCESS_KEYS {
-            return Err("too many keys");
+            return Err(format!("more than {} keys (ACCESS_KEYS)", limits::ACCESS_KEYS));
         }
         let keys = keys.into_iter().filter_map(|key| match serde_json::from_value(key).ok()? {
             Jwk::Rsa { kid, n, e } => {
