@@ -80,7 +80,8 @@ impl<D: Dial> Builder<D> {
 
     /// Takes configurations that the edge pushes: JSON in the shape of cloudflared's. `apply` puts one
     /// into force, or says why not; then the former stays. It is called for versions above the
-    /// one in force only, and must not block. Without this, the edge is told that none is taken.
+    /// one in force only, for one at a time whatever the number of connections, and on a thread where it
+    /// may block. Without this, the edge is told that none is taken.
     #[must_use]
     pub fn remote_configuration(
         mut self,

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -48,13 +48,16 @@ pub struct Ingress {
 
 struct Shared {
     table: ArcSwapOption<Table>,
+    /// Held while rules are changed: the former table's keys go over to one next table.
+    changing: Mutex<()>,
     environment: Environment,
 }
 
 impl Ingress {
     /// No rules yet: 503, until [`replace`](Self::replace) brings some.
     pub fn empty(environment: Environment) -> Self {
-        Self { shared: Arc::new(Shared { table: ArcSwapOption::empty(), environment }) }
+        let (table, changing) = (ArcSwapOption::empty(), Mutex::new(()));
+        Self { shared: Arc::new(Shared { table, changing, environment }) }
     }
 
     /// Reads rules as [`Configuration::from_yaml`] does.
@@ -96,7 +99,8 @@ impl Ingress {
     }
 
     fn put(&self, configuration: Configuration) -> Result<(), Error> {
-        let Shared { table, environment } = &*self.shared;
+        let Shared { table, changing, environment } = &*self.shared;
+        let _one_at_a_time = changing.lock().unwrap_or_else(PoisonError::into_inner);
         let former = table.load();
         let next: Result<Table, Problems> =
             Table::build(configuration, environment, former.as_deref());
