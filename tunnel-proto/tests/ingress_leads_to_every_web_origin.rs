@@ -138,6 +138,56 @@ async fn tls_is_checked_against_the_name_and_the_authority() {
 }
 
 #[tokio::test]
+async fn a_connection_made_for_one_host_is_never_used_for_another() {
+    let tls = Authority::new().server("origin.test", &["h2", "http/1.1"]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Tells for which name the connection was made, and its number.
+    tokio::spawn(async move {
+        let mut number = 0;
+        while let Ok((io, _)) = listener.accept().await {
+            let Ok(io) = tls.accept(io).await else { continue };
+            number += 1;
+            let name = io.get_ref().1.server_name().unwrap_or("nobody").to_owned();
+            let service = hyper::service::service_fn(move |request: Request<_>| {
+                let _: &Request<hyper::body::Incoming> = &request;
+                let host = request.headers().get("host").map(|host| host.to_str().unwrap());
+                let host = host.or(request.uri().host()).unwrap();
+                let told = format!("{name} {host} {number}");
+                async { Ok::<_, std::convert::Infallible>(http::Response::new(told)) }
+            });
+            let io = hyper_util::rt::TokioIo::new(io);
+            tokio::spawn(async move {
+                let executor = hyper_util::rt::TokioExecutor::new();
+                let _ = hyper_util::server::conn::auto::Builder::new(executor)
+                    .serve_connection(io, service)
+                    .await;
+            });
+        }
+    });
+    let mut first = 1;
+    for (options, named) in [
+        ("noTLSVerify: true, matchSNItoHost: true", None),
+        ("noTLSVerify: true, matchSNItoHost: true, http2Origin: true", None),
+        (
+            "noTLSVerify: true, originServerName: origin.test, http2Origin: true",
+            Some("origin.test"),
+        ),
+    ] {
+        let yaml = single(&format!("https://127.0.0.1:{port}"), options);
+        let (tunnel, _running) = serve(&Ingress::from_yaml(&yaml, environment()).unwrap()).await;
+        for _ in 0..3 {
+            for (at, host) in ["a.test", "b.test"].iter().enumerate() {
+                let (_, _, body) = get(&tunnel, &format!("https://{host}/")).await;
+                let number = first + at;
+                assert_eq!(body, format!("{} {host} {number}", named.unwrap_or(host)), "{options}");
+            }
+        }
+        first += 2;
+    }
+}
+
+#[tokio::test]
 async fn an_origin_without_http2_is_spoken_to_in_http1() {
     let authority = Authority::new();
     let port = https_mirror(authority.server("origin.test", &["http/1.1"])).await;
