@@ -43,9 +43,9 @@ impl Settings {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.iter().map(|(key, values)| match HARMLESS.contains(&key.as_str()) {
-            true => (key, values.join(",")),
-            false => (key, "..".into()),
+        let shown = self.0.iter().map(|(key, values)| {
+            let is_harmless = HARMLESS.contains(&key.as_str());
+            (key, if is_harmless { values.join(",") } else { "..".into() })
         });
         f.debug_map().entries(shown).finish()
     }
