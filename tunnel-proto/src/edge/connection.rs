@@ -174,8 +174,10 @@ impl Connection {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
+        let (parts, body) = request.into_parts();
         let ready = self.ready().await?;
-        ready.send(request).await
+        let outgoing = ready.pack(parts)?;
+        ready.send(outgoing, body).await
     }
 
     /// Asks for a WebSocket. The request is a visitor's HTTP/1.1 handshake (RFC 6455 section 4.1),

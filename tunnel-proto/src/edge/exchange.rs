@@ -13,7 +13,7 @@ use h2::{
     RecvStream, SendStream,
     client::{ResponseFuture, SendRequest},
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header, request};
 use http_body::Body;
 use tracing::{Instrument as _, Span, debug, debug_span};
 
@@ -33,7 +33,7 @@ use crate::{
     },
     stream::{
         kind::StreamKind,
-        request,
+        request as head,
         response::{self, ResponseSource},
         websocket,
     },
@@ -56,6 +56,23 @@ impl Upgrade {
     }
 }
 
+/// A request without its body, ready for any connection.
+#[derive(Clone)]
+pub(crate) struct Outgoing {
+    head: Request<()>,
+    /// Names that trailers must not state.
+    stated: Vec<HeaderName>,
+    on_interim: Option<OnInterim>,
+}
+
+impl Outgoing {
+    fn new(mut parts: request::Parts) -> Result<Self, Error> {
+        let on_interim = parts.extensions.remove::<OnInterim>();
+        let stated = head::stated_names(&parts);
+        Ok(Self { head: head::to_tunnel(parts)?, stated, on_interim })
+    }
+}
+
 /// Room for one request on a connection. Nothing has been sent yet.
 pub(crate) struct Ready {
     pub(super) requests: SendRequest<Bytes>,
@@ -66,14 +83,27 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    pub(crate) async fn send<B>(self, request: Request<B>) -> Result<Response<Incoming>, Error>
+    /// Makes the head that travels.
+    ///
+    /// # Errors
+    ///
+    /// A request that can't travel is the caller's fault.
+    pub(crate) fn pack(&self, parts: request::Parts) -> Result<Outgoing, Error> {
+        Outgoing::new(parts).inspect_err(|error| self.meter.failed(error))
+    }
+
+    pub(crate) async fn send<B>(
+        self,
+        outgoing: Outgoing,
+        body: B,
+    ) -> Result<Response<Incoming>, Error>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let (meter, span) = self.watch(StreamKind::Http);
         let measured = meter.begin(StreamKind::Http);
-        let response = self.exchange(request, measured).instrument(span).await;
+        let response = self.exchange(outgoing, body, measured).instrument(span).await;
         match &response {
             Err(error) => meter.failed(error),
             Ok(response) => {
@@ -87,17 +117,15 @@ impl Ready {
 
     async fn exchange<B>(
         mut self,
-        request: Request<B>,
+        outgoing: Outgoing,
+        body: B,
         measured: Measured,
     ) -> Result<Response<Incoming>, Error>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let (mut parts, body) = request.into_parts();
-        let on_interim = parts.extensions.remove::<OnInterim>();
-        let stated = request::stated_names(&parts);
-        let mut head = request::to_tunnel(parts)?;
+        let Outgoing { mut head, stated, on_interim } = outgoing;
         let has_body = !body.is_end_stream();
         if has_body
             && !head.headers().contains_key(header::CONTENT_LENGTH)
@@ -135,7 +163,7 @@ impl Ready {
         request: Request<B>,
         measured: Measured,
     ) -> Result<Upgrade, Error> {
-        let head = request::websocket_to_tunnel(request.into_parts().0)?;
+        let head = head::websocket_to_tunnel(request.into_parts().0)?;
         let (answer, send) = self.requests.send_request(head, false)?;
         self.in_flight.count();
         let (parts, body) = answer.await?.into_parts();
@@ -164,7 +192,7 @@ impl Ready {
         source: IpAddr,
         measured: Measured,
     ) -> Result<TunnelIo, Error> {
-        let head = request::tcp(destination, source)?;
+        let head = head::tcp(destination, source)?;
         let (answer, send) = self.requests.send_request(head, false)?;
         self.in_flight.count();
         let (parts, body) = answer.await?.into_parts();
@@ -181,7 +209,7 @@ impl Ready {
 
     pub(super) async fn push(mut self, body: Bytes) -> Result<Applied, Error> {
         let _measured = self.meter.begin(StreamKind::Configuration);
-        let head = request::configuration()?;
+        let head = head::configuration()?;
         let (answer, mut stream) = self.requests.send_request(head, false)?;
         upload::send_whole(body, &mut stream).await?;
         let (parts, body) = answer.await?.into_parts();

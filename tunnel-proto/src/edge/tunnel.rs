@@ -91,11 +91,12 @@ impl Tunnel {
     {
         let (parts, body) = request.into_parts();
         let is_repeatable = parts.method.is_idempotent() && body.is_end_stream();
-        let spare = is_repeatable.then(|| Request::from_parts(parts.clone(), Incoming::empty()));
-        match (ready.send(Request::from_parts(parts, body)).await, spare) {
+        let outgoing = ready.pack(parts)?;
+        let spare = is_repeatable.then(|| outgoing.clone());
+        match (ready.send(outgoing, body).await, spare) {
             (Err(error), Some(spare)) if error.is_network() => {
                 debug!(tunnel = %self.id, %error, "a request is sent once more");
-                Box::pin(async { self.ready().await?.send(spare).await }).await
+                Box::pin(async { self.ready().await?.send(spare, Incoming::empty()).await }).await
             }
             (answer, _) => answer,
         }
