@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 ///
 /// A hop between threads costs more than most of what a proxy does with a request: on two
 /// processors one thread serves more requests than two, and head and body of a small response leave in
-/// one write.
+/// one write. A lone thread needs no queues that others could steal from.
 ///
 /// # Errors
 ///
@@ -17,9 +17,9 @@ use tokio::runtime::{Builder, Runtime};
 pub fn build(threads: Option<NonZero<usize>>) -> anyhow::Result<Runtime> {
     let processors = available_parallelism().map_or(1, NonZero::get);
     let threads = threads.map_or((processors / 2).max(1), NonZero::get);
-    Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .context("can't start the runtime")
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(threads).enable_all().build().context("can't start the runtime")
 }
