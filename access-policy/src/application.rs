@@ -6,12 +6,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, se
 
 use crate::{
     destination::Destination,
-    document::{Node, Place},
+    document::{Faults, Mode, Place},
     duration,
     error::{Error, Kind},
-    limits,
+    node::{Carried, Node},
     policy::{Action, Policy},
     rule::Rule,
+    settings::Settings,
 };
 
 /// Destinations, and the policies that hold for them, in order of precedence.
@@ -42,11 +43,37 @@ pub struct Application {
     pub name: String,
     /// Which requests this application protects.
     pub destinations: Vec<Destination>,
-    /// Who may pass. Bypass policies are asked first; within a phase the order is that of this
-    /// list, and the first match decides.
-    pub policies: Vec<Policy>,
+    /// What kind of application it is. Only `self_hosted`, `ssh`, `vnc`, `rdp`, `mcp` and
+    /// `mcp_portal` protect hosts; the other kinds are carried.
+    pub kind: ApplicationKind,
+    /// Who may pass. Bypass and service policies are asked first; within a phase the order is that
+    /// of this list, and the first match decides.
+    pub policies: Vec<PolicyEntry>,
     /// How long a login lasts, unless the policy says otherwise; 24 hours when absent.
     pub session_duration: Option<Duration>,
+    /// What the application asks of the edge besides.
+    pub settings: Option<Box<Settings>>,
+}
+
+/// A policy of an application: its own, or one that several share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyEntry {
+    /// A policy of this application alone.
+    Inline(Policy),
+    /// The id of a reusable policy in [`Policies::policies`](crate::Policies::policies), in lower
+    /// case.
+    Link(Box<str>),
+}
+
+/// What an application is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ApplicationKind {
+    /// A web application on hosts of one's own.
+    #[default]
+    SelfHosted,
+    /// Another kind, by Cloudflare's name for it.
+    Other(Box<str>),
 }
 
 impl Application {
@@ -57,8 +84,10 @@ impl Application {
             name: id.clone(),
             id,
             destinations: Vec::new(),
+            kind: ApplicationKind::SelfHosted,
             policies: Vec::new(),
             session_duration: None,
+            settings: None,
         }
     }
 
@@ -78,7 +107,19 @@ impl Application {
 
     /// Adds a policy after the others.
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.policies.push(policy);
+        self.policies.push(PolicyEntry::Inline(policy));
+        self
+    }
+
+    /// Adds a reusable policy after the others.
+    pub fn link(mut self, policy_id: impl AsRef<str>) -> Self {
+        self.policies.push(PolicyEntry::Link(policy_id.as_ref().to_ascii_lowercase().into()));
+        self
+    }
+
+    /// Sets what the application asks of the edge besides.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = Some(Box::new(settings)).filter(|settings| !settings.is_empty());
         self
     }
 
@@ -88,49 +129,150 @@ impl Application {
         self
     }
 
-    /// The policies in the order in which they are asked: bypass first, then allow and deny.
-    pub(crate) fn policies_in_order(&self) -> impl Iterator<Item = &Policy> {
-        let of_phase =
-            |first| self.policies.iter().filter(move |p| p.decision.is_first_phase() == first);
-        of_phase(true).chain(of_phase(false))
-    }
-
     pub(crate) fn import(place: &Place<'_>) -> Result<Self, Error> {
         let mut application = Self::new("");
-        let (mut id, mut name, mut domain, mut legacy) = (None, None, None, Vec::new());
-        let mut destinations = None;
+        let mut settings = Settings::default();
+        let (mut id, mut uid, mut name, mut legacy) = (None, None, None, Vec::new());
+        let (mut domain, mut destinations) = (None, None);
+        application.kind = match place.field("type")? {
+            None => ApplicationKind::SelfHosted,
+            Some(kind) => ApplicationKind::parse(kind.string()?),
+        };
+        let protects = application.kind.protects_hosts();
         for field in place.fields()? {
             match field.name() {
-                "id" => id = Some(field.string()?.to_owned()),
-                "name" => name = Some(field.string()?.to_owned()),
-                "type" => check_type(&field)?,
-                "domain" => domain = Some(field.parse()?),
-                "destinations" => destinations = Some(field.collect(import_destination)?),
+                "id" => id = field.keep(field.id()),
+                "uid" => uid = field.keep(field.id()),
+                "name" => name = field.keep(field.string()),
+                "type" => {}
+                "domain" | "destinations" | "self_hosted_domains" if !protects => {
+                    settings.carried.push(field.name(), field.node());
+                }
+                "domain" if field.node().is_inert() => {}
+                "domain" => domain = Some(field.keep(field.parse())),
+                "destinations" => {
+                    destinations = field.keep(import_destinations(&field, &mut settings));
+                }
                 "self_hosted_domains" => {
-                    legacy = field.collect(|place| place.parse_with(Destination::parse))?;
+                    let patterns = field.collect(|place| place.parse_with(Destination::parse));
+                    legacy = field.keep(patterns).unwrap_or_default();
                 }
-                "policies" => application.policies = Policy::import_all(&field)?,
-                "session_duration" => {
-                    application.session_duration = Some(field.parse_with(duration::parse)?);
+                "policies" => {
+                    application.policies = field.keep(import_policies(&field)).unwrap_or_default();
                 }
-                name if INFORMATIVE_FIELDS.contains(&name) => {}
-                name if LATER_FIELDS.contains(&name) => field.refuse_unless_inert()?,
-                _ => return Err(field.unknown_field()),
+                "session_duration" if !field.node().is_inert() => {
+                    application.session_duration = field.keep(field.parse_with(duration::parse));
+                }
+                name if IGNORED_FIELDS.contains(&name) => {}
+                _ if settings.import_field(&field) => {}
+                name => {
+                    field.tolerate(field.unknown_field());
+                    settings.carried.push(name, field.node());
+                }
             }
         }
-        for destination in domain.into_iter().chain(destinations.unwrap_or(legacy)) {
+        settings.check(place);
+        let is_nowhere = domain.is_none() && destinations.is_none() && legacy.is_empty();
+        let domain = domain.flatten();
+        let listed = destinations.filter(|list| !list.is_empty()).unwrap_or(legacy);
+        for destination in domain.into_iter().chain(listed) {
             application = application.destination(destination);
         }
-        if application.destinations.is_empty() {
+        if is_nowhere && protects {
             return Err(place.error(Kind::MissingField("domain")));
         }
+        let id = id.or(uid).map(String::from);
         application.name = name
+            .map(str::to_owned)
             .or_else(|| id.clone())
             .or_else(|| application.destinations.first().map(Destination::to_string))
             .unwrap_or_default();
         application.id = id.unwrap_or_else(|| application.name.clone());
-        Ok(application)
+        Ok(application.settings(settings))
     }
+}
+
+impl ApplicationKind {
+    /// Returns the name in Cloudflare's JSON.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::SelfHosted => SELF_HOSTED,
+            Self::Other(name) => name,
+        }
+    }
+
+    /// Reports whether policies of such an application decide about requests for its hosts.
+    pub fn protects_hosts(&self) -> bool {
+        match self {
+            Self::SelfHosted => true,
+            Self::Other(name) => {
+                matches!(&**name, "ssh" | "vnc" | "rdp" | "mcp" | "mcp_portal")
+            }
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        if text == SELF_HOSTED { Self::SelfHosted } else { Self::Other(text.into()) }
+    }
+}
+
+impl From<Policy> for PolicyEntry {
+    fn from(policy: Policy) -> Self {
+        Self::Inline(policy)
+    }
+}
+
+/// Reads the policies of an application, and puts them in order of precedence.
+fn import_policies(place: &Place<'_>) -> Result<Vec<PolicyEntry>, Error> {
+    let mut policies = place.collect(import_entry)?;
+    let numbered = policies.iter().filter(|(precedence, _)| precedence.is_some()).count();
+    if numbered != 0 && numbered != policies.len() {
+        let problem = "either all policies of an application carry `precedence`, or none";
+        return Err(place.error(Kind::Precedence(problem)));
+    }
+    policies.sort_by_key(|(precedence, _)| *precedence);
+    if numbered != 0 && policies.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        let problem = "two policies of an application carry the same `precedence`";
+        return Err(place.error(Kind::Precedence(problem)));
+    }
+    Ok(policies.into_iter().map(|(_, policy)| policy).collect())
+}
+
+/// A string, or an object without `include`, is a link to a reusable policy.
+fn import_entry(place: &Place<'_>) -> Result<(Option<i64>, PolicyEntry), Error> {
+    if !place.is_object() {
+        return Ok((None, PolicyEntry::Link(place.id()?)));
+    }
+    if place.field("include")?.is_some() || place.field("decision")?.is_some() {
+        let (precedence, policy) = Policy::import(place)?;
+        return Ok((precedence, PolicyEntry::Inline(policy)));
+    }
+    let Some(id) = place.field("id")? else {
+        return Err(place.error(Kind::MissingField("include")));
+    };
+    let precedence = place.field("precedence")?.map(|number| number.integer()).transpose()?;
+    Ok((precedence, PolicyEntry::Link(id.id()?)))
+}
+
+/// Reads public destinations; the others are carried.
+fn import_destinations(
+    place: &Place<'_>,
+    settings: &mut Settings,
+) -> Result<Vec<Destination>, Error> {
+    let mut destinations = Vec::new();
+    for element in place.elements()? {
+        let kind = element.field("type")?.map(|kind| kind.string()).transpose()?;
+        if kind.is_none_or(|kind| kind == "public") {
+            destinations.extend(element.keep(import_destination(&element)));
+        } else {
+            let mut carried = Carried::default();
+            for field in element.fields()? {
+                carried.push(field.name(), field.node());
+            }
+            settings.other_destinations.push(carried);
+        }
+    }
+    Ok(destinations)
 }
 
 /// Where the application is and whom it lets in, in one line.
@@ -141,21 +283,32 @@ impl fmt::Display for Application {
             write!(formatter, "{separator}{destination}")?;
         }
         formatter.write_str(": ")?;
-        for policy in self.policies_in_order().filter(|policy| !policy.include.is_empty()) {
-            match policy.decision {
-                Action::Allow if is_everyone(policy) => {
-                    formatter.write_str("anyone who logs in")?;
+        for phase in [true, false] {
+            for entry in &self.policies {
+                let PolicyEntry::Inline(policy) = entry else {
+                    if let (PolicyEntry::Link(id), false) = (entry, phase) {
+                        write!(formatter, "by reusable policy `{id}`; ")?;
+                    }
+                    continue;
+                };
+                if policy.include.is_empty() || policy.decision.is_first_phase() != phase {
+                    continue;
                 }
-                Action::Allow => policy.fmt(formatter)?,
-                Action::Deny => write!(formatter, "never {policy}")?,
-                // Nobody else is left.
-                Action::Bypass if is_everyone(policy) => {
-                    return formatter.write_str("everyone, without login");
+                match policy.decision {
+                    Action::Allow if is_everyone(policy) => {
+                        formatter.write_str("anyone who logs in")?;
+                    }
+                    Action::Allow => policy.fmt(formatter)?,
+                    Action::Deny => write!(formatter, "never {policy}")?,
+                    // Nobody else is left.
+                    Action::Bypass if is_everyone(policy) => {
+                        return formatter.write_str("everyone, without login");
+                    }
+                    Action::Bypass => write!(formatter, "without login {policy}")?,
+                    Action::NonIdentity => write!(formatter, "as a service {policy}")?,
                 }
-                Action::Bypass => write!(formatter, "without login {policy}")?,
-                Action::NonIdentity => write!(formatter, "as a service {policy}")?,
+                formatter.write_str("; ")?;
             }
-            formatter.write_str("; ")?;
         }
         formatter.write_str("everyone else is refused")
     }
@@ -167,15 +320,19 @@ impl Serialize for Application {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("id", &self.id)?;
         map.serialize_entry("name", &self.name)?;
-        map.serialize_entry("type", SELF_HOSTED)?;
+        map.serialize_entry("type", self.kind.as_str())?;
         if let Some(domain) = self.destinations.first() {
             map.serialize_entry("domain", &domain.to_string())?;
         }
-        let destinations: Vec<_> = self.destinations.iter().map(PublicDestination::from).collect();
-        map.serialize_entry("destinations", &destinations)?;
+        if self.kind.protects_hosts() {
+            map.serialize_entry("destinations", &Destinations(self))?;
+        }
         map.serialize_entry("policies", &self.policies)?;
         if let Some(duration) = self.session_duration {
             map.serialize_entry("session_duration", &duration::format(duration))?;
+        }
+        if let Some(settings) = &self.settings {
+            settings.write(&mut map)?;
         }
         map.end()
     }
@@ -184,19 +341,39 @@ impl Serialize for Application {
 impl<'de> Deserialize<'de> for Application {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let node = Node::deserialize(deserializer)?;
-        Self::import(&node.root()).map_err(D::Error::custom)
+        let faults = Faults::new(Mode::Strict);
+        let result = Self::import(&Place::root(&node, &faults));
+        faults.finish(result).map(|(application, _)| application).map_err(D::Error::custom)
     }
 }
 
-#[derive(Serialize)]
-struct PublicDestination {
-    r#type: &'static str,
-    uri: String,
+impl Serialize for PolicyEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Inline(policy) => policy.serialize(serializer),
+            Self::Link(id) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("id", id)?;
+                map.end()
+            }
+        }
+    }
 }
 
-impl From<&Destination> for PublicDestination {
-    fn from(destination: &Destination) -> Self {
-        Self { r#type: "public", uri: destination.to_string() }
+/// All destinations, public ones first.
+struct Destinations<'a>(&'a Application);
+
+impl Serialize for Destinations<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let public = self.0.destinations.iter().map(|destination| {
+            let member = |name: &str, value: String| (name.to_owned(), Node::String(value));
+            Node::Object(vec![
+                member("type", "public".to_owned()),
+                member("uri", destination.to_string()),
+            ])
+        });
+        let others = self.0.settings.iter().flat_map(|settings| &settings.other_destinations);
+        serializer.collect_seq(public.chain(others.map(Carried::to_node)))
     }
 }
 
@@ -206,23 +383,8 @@ fn is_everyone(policy: &Policy) -> bool {
         && policy.exclude.is_empty()
 }
 
-fn check_type(field: &Place<'_>) -> Result<(), Error> {
-    match field.string()? {
-        SELF_HOSTED => Ok(()),
-        other => {
-            let other = limits::excerpt(other);
-            Err(field.error(Kind::Unsupported(format!("application type `{other}`"))))
-        }
-    }
-}
-
 /// Reads `{"type": "public", "uri": ".."}`. Without a type, a `uri` means public.
 fn import_destination(place: &Place<'_>) -> Result<Destination, Error> {
-    if let Some(kind) = place.field("type")?
-        && kind.string()? != "public"
-    {
-        return Err(kind.error(Kind::Unsupported("a destination that is not public".to_owned())));
-    }
     let mut destination = None;
     for field in place.fields()? {
         match field.name() {
@@ -236,36 +398,5 @@ fn import_destination(place: &Place<'_>) -> Result<Destination, Error> {
 
 const SELF_HOSTED: &str = "self_hosted";
 
-/// What the API returns about an application without bearing on a decision.
-const INFORMATIVE_FIELDS: [&str; 6] =
-    ["app_launcher_visible", "aud", "created_at", "tags", "uid", "updated_at"];
-
-/// What an application can ask of the edge besides its policies. This version does not carry it,
-/// and to drop it silently would break what the author relies on.
-const LATER_FIELDS: [&str; 25] = [
-    "allow_authenticate_via_warp",
-    "allow_iframe",
-    "allowed_idps",
-    "auto_redirect_to_identity",
-    "cors_headers",
-    "custom_deny_message",
-    "custom_deny_url",
-    "custom_non_identity_deny_url",
-    "custom_pages",
-    "enable_binding_cookie",
-    "http_only_cookie_attribute",
-    "logo_url",
-    "mfa_config",
-    "oauth_configuration",
-    "options_preflight_bypass",
-    "path_cookie_attribute",
-    "read_service_tokens_from_header",
-    "saas_app",
-    "same_site_cookie_attribute",
-    "scim_config",
-    "service_auth_401_redirect",
-    "skip_app_launcher_login_page",
-    "skip_interstitial",
-    "target_criteria",
-    "use_clientless_isolation_app_launcher_url",
-];
+/// What the API and Terraform return about an application without bearing on anything.
+const IGNORED_FIELDS: [&str; 4] = ["account_id", "created_at", "updated_at", "zone_id"];

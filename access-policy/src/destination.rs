@@ -25,8 +25,12 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Destination {
-    host: HostPattern,
-    path: PathPattern,
+    /// Host and path in normal form.
+    text: Box<str>,
+    /// How much of it is the host.
+    host_len: u8,
+    /// The pattern of what lies below the path, where that takes a glob.
+    below: Option<Box<str>>,
 }
 
 impl Destination {
@@ -42,23 +46,29 @@ impl Destination {
             .map_err(|problem| Kind::Destination { text: limits::excerpt(text), problem }.into())
     }
 
-    pub(crate) fn host(&self) -> &HostPattern {
-        &self.host
+    /// Returns the pattern in normal form.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
-    pub(crate) fn path(&self) -> &PathPattern {
-        &self.path
+    pub(crate) fn host(&self) -> HostPattern<'_> {
+        HostPattern(self.text.get(..usize::from(self.host_len)).unwrap_or_default())
+    }
+
+    pub(crate) fn path(&self) -> PathPattern<'_> {
+        let text = self.text.get(usize::from(self.host_len)..).unwrap_or_default();
+        PathPattern { text, below: self.below.as_deref() }
     }
 
     /// How narrowly this pattern is cut: the greatest of those that cover a request wins. Only
     /// patterns whose hosts have equally many labels compare in a meaningful way.
     pub(crate) fn specificity(&self) -> (Vec<LabelRank>, PathRank) {
-        (self.host.labels.iter().rev().map(Label::rank).collect(), self.path.rank())
+        (self.host().labels().rev().map(Label::rank).collect(), self.path().rank())
     }
 
     /// Reports whether some request is covered by both.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        self.host.overlaps(&other.host) && self.path.overlaps(&other.path)
+        self.host().overlaps(other.host()) && self.path().overlaps(other.path())
     }
 
     fn try_parse(text: &str) -> Result<Self, &'static str> {
@@ -75,7 +85,12 @@ impl Destination {
             return Err("a query or fragment takes no part in a destination");
         }
         let (host, path) = text.find('/').map_or((text, ""), |slash| text.split_at(slash));
-        Ok(Self { host: HostPattern::parse(host)?, path: PathPattern::parse(path)? })
+        let host = parse_host(host)?;
+        let path = parse_path(path)?;
+        let host_len = u8::try_from(host.len()).map_err(|_| "the host is longer than 253 bytes")?;
+        let is_open = path.is_empty() || path.ends_with('*');
+        let below = (!is_open && path.contains('*')).then(|| format!("{path}/*").into());
+        Ok(Self { text: (host + &path).into(), host_len, below })
     }
 }
 
@@ -89,73 +104,61 @@ impl FromStr for Destination {
 
 impl fmt::Display for Destination {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, label) in self.host.labels.iter().enumerate() {
-            if index > 0 {
-                formatter.write_str(".")?;
-            }
-            label.fmt(formatter)?;
-        }
-        formatter.write_str(self.path.as_str())
+        formatter.write_str(&self.text)
     }
 }
 
 /// A host whose labels may have a wildcard each.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct HostPattern {
-    labels: Vec<Label>,
-}
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostPattern<'a>(&'a str);
 
-impl HostPattern {
-    pub(crate) fn label_count(&self) -> usize {
-        self.labels.len()
+impl<'a> HostPattern<'a> {
+    pub(crate) fn has_wildcard(self) -> bool {
+        self.0.contains('*')
     }
 
-    /// The literal labels at the right end, joined by dots; the whole host if it has no wildcard.
-    pub(crate) fn literal_suffix(&self) -> String {
-        let literal = self.labels.iter().rev().map_while(Label::as_literal).collect::<Vec<_>>();
-        literal.into_iter().rev().collect::<Vec<_>>().join(".")
+    pub(crate) fn label_count(self) -> usize {
+        self.0.bytes().filter(|&byte| byte == b'.').count() + 1
+    }
+
+    /// The literal labels at the right end; the whole host if it has no wildcard.
+    pub(crate) fn literal_suffix(self) -> &'a str {
+        let Some(star) = self.0.rfind('*') else {
+            return self.0;
+        };
+        let after = self.0.get(star..).unwrap_or_default();
+        after.split_once('.').map_or("", |(_, suffix)| suffix)
     }
 
     /// Reports whether a normalised host is covered.
-    pub(crate) fn covers(&self, host: &str) -> bool {
+    pub(crate) fn covers(self, host: &str) -> bool {
+        if !self.has_wildcard() {
+            return self.0 == host;
+        }
         let mut labels = host.split('.');
-        self.labels.iter().all(|pattern| labels.next().is_some_and(|label| pattern.covers(label)))
+        self.labels().all(|pattern| labels.next().is_some_and(|label| pattern.covers(label)))
             && labels.next().is_none()
     }
 
-    fn overlaps(&self, other: &Self) -> bool {
-        self.labels.len() == other.labels.len()
-            && self.labels.iter().zip(&other.labels).all(|(a, b)| a.overlaps(b))
+    fn labels(self) -> impl DoubleEndedIterator<Item = Label<'a>> {
+        self.0.split('.').map(|label| match label.split_once('*') {
+            Some((before, after)) => Label::Wildcard(before, after),
+            None => Label::Literal(label),
+        })
     }
 
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        if text.contains('@') {
-            return Err("leave out the user information");
-        }
-        if text.contains(':') {
-            return Err("leave out the port");
-        }
-        if text.is_empty() {
-            return Err("the host is empty");
-        }
-        let labels = if text.contains('*') {
-            let labels = text.strip_suffix('.').unwrap_or(text).split('.');
-            labels.map(Label::parse).collect::<Result<Vec<_>, _>>()?
-        } else {
-            let name = host::normalise(text).ok_or("the host is not a legal name")?;
-            name.split('.').map(|label| Label::Literal(label.to_owned())).collect()
-        };
-        let length = labels.iter().map(|label| label.to_string().len() + 1).sum::<usize>();
-        if length > 254 { Err("the host is longer than 253 bytes") } else { Ok(Self { labels }) }
+    fn overlaps(self, other: Self) -> bool {
+        self.label_count() == other.label_count()
+            && self.labels().zip(other.labels()).all(|(a, b)| a.overlaps(b))
     }
 }
 
 /// One label of a host pattern.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Label {
-    Literal(String),
+#[derive(Debug, Clone, Copy)]
+enum Label<'a> {
+    Literal(&'a str),
     /// Text before and after a `*`.
-    Wildcard(String, String),
+    Wildcard(&'a str, &'a str),
 }
 
 /// How narrowly a label is cut: `*`, then partial wildcards by their letters, then literals.
@@ -165,31 +168,8 @@ pub(crate) enum LabelRank {
     Literal,
 }
 
-impl Label {
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        let Some((before, after)) = text.split_once('*') else {
-            return match host::normalise(text) {
-                Some(label) if !label.contains('.') => Ok(Self::Literal(label.into_owned())),
-                _ => Err("a label of the host is not legal"),
-            };
-        };
-        if after.contains('*') {
-            return Err("a label of the host can hold one `*`");
-        }
-        if !before.bytes().chain(after.bytes()).all(host::is_label_byte) || text.len() > 63 {
-            return Err("a label with `*` can hold letters, digits, `-` and `_` of ASCII");
-        }
-        Ok(Self::Wildcard(before.to_ascii_lowercase(), after.to_ascii_lowercase()))
-    }
-
-    fn as_literal(&self) -> Option<&str> {
-        match self {
-            Self::Literal(label) => Some(label),
-            Self::Wildcard(..) => None,
-        }
-    }
-
-    fn rank(&self) -> LabelRank {
+impl Label<'_> {
+    fn rank(self) -> LabelRank {
         match self {
             Self::Literal(_) => LabelRank::Literal,
             Self::Wildcard(before, after) => {
@@ -198,47 +178,35 @@ impl Label {
         }
     }
 
-    fn covers(&self, label: &str) -> bool {
+    fn covers(self, label: &str) -> bool {
         match self {
             Self::Literal(literal) => literal == label,
             Self::Wildcard(before, after) => {
                 // The label is never empty, so a lone `*` stands for at least one letter.
                 label.len() >= before.len() + after.len()
-                    && label.starts_with(before.as_str())
-                    && label.ends_with(after.as_str())
+                    && label.starts_with(before)
+                    && label.ends_with(after)
             }
         }
     }
 
-    fn overlaps(&self, other: &Self) -> bool {
+    fn overlaps(self, other: Self) -> bool {
         match (self, other) {
             (Self::Literal(literal), pattern) | (pattern, Self::Literal(literal)) => {
                 pattern.covers(literal)
             }
             (Self::Wildcard(a, b), Self::Wildcard(c, d)) => {
-                (a.starts_with(c.as_str()) || c.starts_with(a.as_str()))
-                    && (b.ends_with(d.as_str()) || d.ends_with(b.as_str()))
+                (a.starts_with(c) || c.starts_with(a)) && (b.ends_with(d) || d.ends_with(b))
             }
         }
     }
 }
 
-impl fmt::Display for Label {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Literal(label) => formatter.write_str(label),
-            Self::Wildcard(before, after) => write!(formatter, "{before}*{after}"),
-        }
-    }
-}
-
-/// A path with wildcards, in canonical form.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct PathPattern {
-    /// Empty for the whole host.
-    text: String,
-    /// The pattern of what lies below, unless `text` is open at its end.
-    below: Option<String>,
+/// A path with wildcards, in canonical form; empty for the whole host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PathPattern<'a> {
+    text: &'a str,
+    below: Option<&'a str>,
 }
 
 /// How narrowly a path is cut, in the order of comparison.
@@ -257,27 +225,36 @@ pub(crate) enum LetterCase {
     Ignored,
 }
 
-impl PathPattern {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.text
-    }
-
+impl PathPattern<'_> {
     /// Reports whether every path of the host is covered.
-    pub(crate) fn is_whole_host(&self) -> bool {
+    pub(crate) fn is_whole_host(self) -> bool {
         self.text.is_empty()
     }
 
+    pub(crate) fn has_wildcard(self) -> bool {
+        self.text.contains('*')
+    }
+
     /// Reports whether a path, in the form that [`path::canonicalise`] escapes to, is covered.
-    pub(crate) fn covers(&self, path: &str, case: LetterCase) -> bool {
+    pub(crate) fn covers(self, path: &str, case: LetterCase) -> bool {
+        if self.is_whole_host() {
+            return true;
+        }
         let equal: fn(u8, u8) -> bool = match case {
             LetterCase::Matters => |a, b| a == b,
             LetterCase::Ignored => |a, b| a.eq_ignore_ascii_case(&b),
         };
-        self.is_whole_host()
-            || self.globs().any(|pattern| glob::covers(pattern, path.as_bytes(), equal))
+        if self.has_wildcard() {
+            let covers = |pattern: &str| glob::covers(pattern.as_bytes(), path.as_bytes(), equal);
+            return covers(self.text) || self.below.is_some_and(covers);
+        }
+        let (pattern, path) = (self.text.as_bytes(), path.as_bytes());
+        path.len() >= pattern.len()
+            && pattern.iter().zip(path).all(|(&a, &b)| equal(a, b))
+            && path.get(pattern.len()).is_none_or(|&next| next == b'/')
     }
 
-    fn rank(&self) -> PathRank {
+    fn rank(self) -> PathRank {
         let wildcards = self.text.bytes().filter(|&byte| byte == b'*').count();
         PathRank {
             literal_bytes_before_wildcard: self.text.find('*').unwrap_or(self.text.len()),
@@ -287,36 +264,77 @@ impl PathPattern {
         }
     }
 
-    fn overlaps(&self, other: &Self) -> bool {
-        self.is_whole_host()
-            || other.is_whole_host()
-            || self.globs().any(|a| other.globs().any(|b| glob::overlap(a, b)))
+    fn overlaps(self, other: Self) -> bool {
+        if self.is_whole_host() || other.is_whole_host() {
+            return true;
+        }
+        let (these, those) = (self.globs(), other.globs());
+        these.iter().any(|a| those.iter().any(|b| glob::overlap(a.as_bytes(), b.as_bytes())))
     }
 
-    fn globs(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(self.text.as_bytes()).chain(self.below.as_deref().map(str::as_bytes))
+    /// The pattern, and that of what lies below unless it is open at its end.
+    fn globs(self) -> Vec<String> {
+        let mut globs = vec![self.text.to_owned()];
+        if !self.text.ends_with('*') {
+            globs.push(format!("{}/*", self.text));
+        }
+        globs
     }
+}
 
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        if text.split('/').any(|segment| segment.bytes().filter(|&byte| byte == b'*').count() > 1) {
-            return Err("a segment of the path can hold one `*`");
-        }
-        if path::is_ambiguous(text) {
-            return Err("proxies and origins read such a path differently");
-        }
-        let mut text = path::canonicalise(text).text;
-        if has_escape_with_meaning(&text) {
-            return Err("the path escapes a character that has a meaning of its own in paths");
-        }
-        if text.ends_with('/') {
-            text.pop();
-        }
-        if text == "/*" {
-            text.clear();
-        }
-        let below = (!text.is_empty() && !text.ends_with('*')).then(|| format!("{text}/*"));
-        Ok(Self { text, below })
+fn parse_host(text: &str) -> Result<String, &'static str> {
+    if text.contains('@') {
+        return Err("leave out the user information");
     }
+    if text.contains(':') {
+        return Err("leave out the port");
+    }
+    if text.is_empty() {
+        return Err("the host is empty");
+    }
+    let host = if text.contains('*') {
+        let labels = text.strip_suffix('.').unwrap_or(text).split('.');
+        labels.map(parse_label).collect::<Result<Vec<_>, _>>()?.join(".")
+    } else {
+        host::normalise(text).ok_or("the host is not a legal name")?.into_owned()
+    };
+    if host.len() > 253 { Err("the host is longer than 253 bytes") } else { Ok(host) }
+}
+
+fn parse_label(text: &str) -> Result<String, &'static str> {
+    let Some((before, after)) = text.split_once('*') else {
+        return match host::normalise(text) {
+            Some(label) if !label.contains('.') => Ok(label.into_owned()),
+            _ => Err("a label of the host is not legal"),
+        };
+    };
+    if after.contains('*') {
+        return Err("a label of the host can hold one `*`");
+    }
+    if !before.bytes().chain(after.bytes()).all(host::is_label_byte) || text.len() > 63 {
+        return Err("a label with `*` can hold letters, digits, `-` and `_` of ASCII");
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+fn parse_path(text: &str) -> Result<String, &'static str> {
+    if text.split('/').any(|segment| segment.bytes().filter(|&byte| byte == b'*').count() > 1) {
+        return Err("a segment of the path can hold one `*`");
+    }
+    if path::is_ambiguous(text) {
+        return Err("proxies and origins read such a path differently");
+    }
+    let mut text = path::canonicalise(text).text;
+    if has_escape_with_meaning(&text) {
+        return Err("the path escapes a character that has a meaning of its own in paths");
+    }
+    if text.ends_with('/') {
+        text.pop();
+    }
+    if text == "/*" {
+        text.clear();
+    }
+    Ok(text)
 }
 
 /// Reports whether a canonical path has an escape that reads as something else once decoded.

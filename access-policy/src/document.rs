@@ -3,57 +3,70 @@
 //! `serde_json::Value` would do, but it keeps the last of two equal keys, and a rule that
 //! silently replaces another is how doors open.
 
-use std::{
-    fmt::{self, Write as _},
-    str::FromStr,
-};
-
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use std::{cell::RefCell, fmt::Write as _, str::FromStr};
 
 use crate::{
     error::{Error, Kind},
     limits,
+    node::Node,
 };
 
-/// A value of a self-describing format.
-#[derive(Debug)]
-pub(crate) enum Node {
-    Null,
-    Bool(bool),
-    Integer(i64),
-    /// A number that no field of ours can hold.
-    OtherNumber,
-    String(String),
-    Array(Vec<Node>),
-    Object(Vec<(String, Node)>),
+/// How strictly a document is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// What is not understood is an error.
+    #[default]
+    Strict,
+    /// Fields that are not understood are carried along with a warning, and selectors that are not
+    /// understood become [`Rule::Unsupported`](crate::Rule::Unsupported), which is never true and
+    /// never false.
+    Lenient,
 }
 
-impl Node {
-    /// Parses a JSON text.
-    pub(crate) fn from_json(text: &str) -> Result<Self, Error> {
-        serde_json::from_str(text).map_err(|error| Kind::Syntax(error.to_string()).into())
+/// Collects the faults of one reading, so that all can be told at once.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    mode: Mode,
+    problems: RefCell<Vec<Error>>,
+    warnings: RefCell<Vec<Error>>,
+}
+
+impl Faults {
+    pub(crate) fn new(mode: Mode) -> Self {
+        Self { mode, ..Self::default() }
     }
 
-    /// The root of the document, from which places are counted.
-    pub(crate) fn root(&self) -> Place<'_> {
-        Place { node: self, parent: None, step: Step::Root }
+    pub(crate) fn is_lenient(&self) -> bool {
+        self.mode == Mode::Lenient
     }
 
-    fn type_name(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool(_) => "a boolean",
-            Self::Integer(_) | Self::OtherNumber => "a number",
-            Self::String(_) => "a string",
-            Self::Array(_) => "an array",
-            Self::Object(_) => "an object",
+    /// Ends the reading: the value and its warnings, or all faults.
+    pub(crate) fn finish<T>(self, result: Result<T, Error>) -> Result<(T, Vec<Error>), Error> {
+        let mut problems = self.problems.into_inner();
+        match result {
+            Ok(value) => match Error::join(problems) {
+                None => Ok((value, self.warnings.into_inner())),
+                Some(error) => Err(error),
+            },
+            Err(error) => {
+                problems.push(error);
+                Err(Error::join(problems).unwrap_or_else(|| Kind::Syntax(String::new()).into()))
+            }
         }
     }
-}
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
+    fn push(&self, error: Error) {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() < limits::MAX_PROBLEMS {
+            problems.push(error);
+        }
+    }
+
+    fn warn(&self, error: Error) {
+        let mut warnings = self.warnings.borrow_mut();
+        if warnings.len() < limits::MAX_PROBLEMS {
+            warnings.push(error);
+        }
     }
 }
 
@@ -63,6 +76,7 @@ pub(crate) struct Place<'a> {
     node: &'a Node,
     parent: Option<&'a Place<'a>>,
     step: Step<'a>,
+    faults: &'a Faults,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +87,11 @@ enum Step<'a> {
 }
 
 impl<'a> Place<'a> {
+    /// The root of a document, from which places are counted.
+    pub(crate) fn root(node: &'a Node, faults: &'a Faults) -> Self {
+        Self { node, parent: None, step: Step::Root, faults }
+    }
+
     /// The field name that led here; empty for the root and for elements.
     pub(crate) fn name(&self) -> &'a str {
         match self.step {
@@ -81,20 +100,26 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The place in the notation `applications[0].policies[1]`.
+    pub(crate) fn node(&self) -> &'a Node {
+        self.node
+    }
+
+    pub(crate) fn is_lenient(&self) -> bool {
+        self.faults.is_lenient()
+    }
+
+    /// The place as a JSON pointer (RFC 6901).
     pub(crate) fn path(&self) -> String {
         let mut path = self.parent.map(Place::path).unwrap_or_default();
         match self.step {
             Step::Root => {}
             Step::Field(name) => {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(&limits::excerpt(name));
+                path.push('/');
+                path.push_str(&limits::excerpt(name).replace('~', "~0").replace('/', "~1"));
             }
             Step::Element(index) => {
                 // Writing to a string can't fail.
-                let _ = write!(path, "[{index}]");
+                let _ = write!(path, "/{index}");
             }
         }
         path
@@ -111,13 +136,14 @@ impl<'a> Place<'a> {
         self.error(Kind::UnknownField(limits::excerpt(self.name())))
     }
 
-    /// Accepts a field that this version can't honour only where it asks for nothing.
-    pub(crate) fn refuse_unless_inert(&self) -> Result<(), Error> {
-        match self.node {
-            Node::Null | Node::Bool(false) => Ok(()),
-            Node::Array(elements) if elements.is_empty() => Ok(()),
-            _ => Err(self.error(Kind::Unsupported(format!("field `{}`", self.name())))),
-        }
+    /// Takes a value, or notes the fault and goes on without it.
+    pub(crate) fn keep<T>(&self, result: Result<T, Error>) -> Option<T> {
+        result.map_err(|error| self.faults.push(error)).ok()
+    }
+
+    /// Notes something that strict reading refuses and lenient reading carries.
+    pub(crate) fn tolerate(&self, error: Error) {
+        if self.is_lenient() { self.faults.warn(error) } else { self.faults.push(error) }
     }
 
     pub(crate) fn is_array(&self) -> bool {
@@ -137,7 +163,7 @@ impl<'a> Place<'a> {
         Ok(members
             .iter()
             .filter(|(_, node)| !matches!(node, Node::Null))
-            .map(|(name, node)| Place { node, parent: Some(self), step: Step::Field(name) }))
+            .map(|(name, node)| self.child(node, Step::Field(name))))
     }
 
     /// The member called `name`, if it is there and not null.
@@ -145,30 +171,53 @@ impl<'a> Place<'a> {
         Ok(self.fields()?.find(|field| field.name() == name))
     }
 
+    /// The member called `name`, which must be there.
+    pub(crate) fn required(&'a self, name: &'static str) -> Result<Place<'a>, Error> {
+        self.field(name)?.ok_or_else(|| self.error(Kind::MissingField(name)))
+    }
+
     /// The elements of an array.
     pub(crate) fn elements(&'a self) -> Result<impl Iterator<Item = Place<'a>>, Error> {
         let Node::Array(elements) = self.node else {
             return Err(self.wrong_type("an array"));
         };
-        Ok(elements.iter().enumerate().map(|(index, node)| Place {
-            node,
-            parent: Some(self),
-            step: Step::Element(index),
-        }))
+        Ok(elements.iter().enumerate().map(|(index, node)| self.child(node, Step::Element(index))))
     }
 
-    /// Reads each element of an array with `read`.
+    /// Reads each element of an array with `read`; elements with faults are noted and left out.
     pub(crate) fn collect<T>(
         &self,
         read: impl Fn(&Place<'_>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
-        self.elements()?.map(|element| read(&element)).collect()
+        Ok(self.elements()?.filter_map(|element| element.keep(read(&element))).collect())
     }
 
     pub(crate) fn string(&self) -> Result<&'a str, Error> {
         match self.node {
             Node::String(text) => Ok(text),
             _ => Err(self.wrong_type("a string")),
+        }
+    }
+
+    /// A string that is not empty.
+    pub(crate) fn text(&self) -> Result<Box<str>, Error> {
+        match self.string()? {
+            "" => {
+                Err(self.error(Kind::UnknownValue { found: String::new(), expected: "any text" }))
+            }
+            text => Ok(text.into()),
+        }
+    }
+
+    /// An id: letter case does not count in UUIDs, so it is folded in all ids.
+    pub(crate) fn id(&self) -> Result<Box<str>, Error> {
+        self.text().map(|text| text.to_ascii_lowercase().into())
+    }
+
+    pub(crate) fn boolean(&self) -> Result<bool, Error> {
+        match self.node {
+            Node::Bool(value) => Ok(*value),
+            _ => Err(self.wrong_type("a boolean")),
         }
     }
 
@@ -192,89 +241,11 @@ impl<'a> Place<'a> {
         parse(self.string()?).map_err(|error| error.at(self.path()))
     }
 
-    fn wrong_type(&self, expected: &'static str) -> Error {
+    pub(crate) fn wrong_type(&self, expected: &'static str) -> Error {
         self.error(Kind::WrongType { expected, found: self.node.type_name() })
     }
-}
 
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a policy document")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        Node::deserialize(deserializer)
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Bool(value))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Integer(value))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node, E> {
-        Ok(i64::try_from(value).map_or(Node::OtherNumber, Node::Integer))
-    }
-
-    fn visit_f64<E: de::Error>(self, _value: f64) -> Result<Node, E> {
-        Ok(Node::OtherNumber)
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
-        self.visit_string(value.to_owned())
-    }
-
-    fn visit_string<E: de::Error>(self, value: String) -> Result<Node, E> {
-        if value.len() > limits::MAX_STRING_BYTES {
-            return Err(E::custom(too_large("a string", limits::MAX_STRING_BYTES)));
-        }
-        Ok(Node::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = access.next_element()? {
-            if elements.len() == limits::MAX_ARRAY_ELEMENTS {
-                return Err(de::Error::custom(too_large("an array", limits::MAX_ARRAY_ELEMENTS)));
-            }
-            elements.push(element);
-        }
-        Ok(Node::Array(elements))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut members: Vec<(String, Node)> = Vec::new();
-        while let Some((name, node)) = access.next_entry::<String, Node>()? {
-            if members.len() == MAX_OBJECT_MEMBERS {
-                return Err(de::Error::custom(too_large("an object", MAX_OBJECT_MEMBERS)));
-            }
-            if members.iter().any(|(earlier, _)| *earlier == name) {
-                let name = limits::excerpt(&name);
-                return Err(de::Error::custom(format_args!("key `{name}` appears twice")));
-            }
-            members.push((name, node));
-        }
-        Ok(Node::Object(members))
+    fn child(&'a self, node: &'a Node, step: Step<'a>) -> Place<'a> {
+        Place { node, parent: Some(self), step, faults: self.faults }
     }
 }
-
-fn too_large(what: &str, limit: usize) -> String {
-    format!("{what} exceeds the limit of {limit}")
-}
-
-/// More members than any object of Cloudflare's API has, and few enough to look through each.
-const MAX_OBJECT_MEMBERS: usize = 256;

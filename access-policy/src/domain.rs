@@ -2,8 +2,6 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
-
 use crate::error::{Error, Kind};
 
 /// A mail domain in its one form: A-labels, lower case, no trailing dot.
@@ -11,19 +9,19 @@ use crate::error::{Error, Kind};
 /// ```
 /// use access_policy::Domain;
 ///
-/// let domain = Domain::parse("@BÜCHER.example.")?;
-/// assert_eq!(domain.as_str(), "xn--bcher-kva.example");
-/// assert_ne!(domain, Domain::parse("sub.bücher.example")?);
+/// let domain = Domain::parse("@Example.COM.")?;
+/// assert_eq!(domain.as_str(), "example.com");
+/// assert_ne!(domain, Domain::parse("sub.example.com")?);
 /// # Ok::<(), access_policy::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Domain(String);
+pub struct Domain(Box<str>);
 
 impl Domain {
     /// Reads a domain, with or without one leading `@`.
     ///
     /// UTS 46 non-transitional processing with the STD3 rules; letter case and one trailing dot do
-    /// not count.
+    /// not count. Letters beyond ASCII need the feature `idna`; without it they are refused.
     ///
     /// # Errors
     ///
@@ -39,8 +37,8 @@ impl Domain {
         if text.contains('*') {
             return Err(Kind::Domain("wildcards are not possible here").into());
         }
-        to_a_labels(text, AsciiDenyList::STD3, Hyphens::Check)
-            .map(|domain| Self(domain.into_owned()))
+        to_a_labels(text, Letters::OfMailDomains)
+            .map(|domain| Self(domain.into()))
             .ok_or_else(|| Kind::Domain("it is not a legal domain name").into())
     }
 
@@ -64,12 +62,63 @@ impl fmt::Display for Domain {
     }
 }
 
+/// Which characters of ASCII a name may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Letters {
+    /// Letters, digits and hyphens (STD3).
+    OfMailDomains,
+    /// The underscore too, because host names with it exist in the DNS.
+    OfHosts,
+}
+
+impl Letters {
+    pub(crate) fn contain(self, byte: u8) -> bool {
+        byte.is_ascii_alphanumeric() || byte == b'-' || (byte == b'_' && self == Self::OfHosts)
+    }
+}
+
 /// Brings a name to lower-case A-labels without a trailing dot; `None` if that is impossible.
-pub(crate) fn to_a_labels(
-    text: &str,
-    deny: AsciiDenyList,
-    hyphens: Hyphens,
-) -> Option<Cow<'_, str>> {
+pub(crate) fn to_a_labels(text: &str, letters: Letters) -> Option<Cow<'_, str>> {
+    if !text.is_ascii() || has_a_label(text) {
+        return international(text, letters);
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.len() > MAX_NAME_BYTES || !name.split('.').all(|label| is_label(label, letters)) {
+        return None;
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Some(Cow::Owned(name.to_ascii_lowercase()))
+    } else {
+        Some(Cow::Borrowed(name))
+    }
+}
+
+/// Reports whether some label claims to be an encoded international one.
+fn has_a_label(text: &str) -> bool {
+    text.as_bytes().windows(4).any(|window| window.eq_ignore_ascii_case(b"xn--"))
+}
+
+fn is_label(label: &str, letters: Letters) -> bool {
+    let bytes = label.as_bytes();
+    let has_hyphens_of_a_label =
+        letters == Letters::OfMailDomains && bytes.get(2..4).is_some_and(|middle| middle == b"--");
+    !label.is_empty()
+        && label.len() <= MAX_LABEL_BYTES
+        && bytes.iter().all(|&byte| letters.contain(byte))
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && !has_hyphens_of_a_label
+}
+
+#[cfg(feature = "idna")]
+fn international(text: &str, letters: Letters) -> Option<Cow<'_, str>> {
+    use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+
+    // STD3 would refuse the underscore of hosts, so its rule is applied by hand.
+    let (deny, hyphens) = match letters {
+        Letters::OfMailDomains => (AsciiDenyList::STD3, Hyphens::Check),
+        Letters::OfHosts => (AsciiDenyList::EMPTY, Hyphens::CheckFirstLast),
+    };
     let name = Uts46::new()
         .to_ascii(text.as_bytes(), deny, hyphens, DnsLength::VerifyAllowRootDot)
         .ok()?;
@@ -82,5 +131,26 @@ pub(crate) fn to_a_labels(
             Cow::Owned(name)
         }
     };
-    (!name.is_empty()).then_some(name)
+    let is_legal = name.bytes().all(|byte| byte == b'.' || letters.contain(byte));
+    (!name.is_empty() && is_legal).then_some(name)
 }
+
+/// Without the tables of UTS 46, what is encoded already is compared as it stands, and what is not
+/// is refused.
+#[cfg(not(feature = "idna"))]
+fn international(text: &str, letters: Letters) -> Option<Cow<'_, str>> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_plain = |label: &str| {
+        let bytes = label.as_bytes();
+        let has_prefix = bytes.get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"xn--"));
+        let tail = if has_prefix { label.get(4..).unwrap_or_default() } else { label };
+        is_label(tail, letters) && label.len() <= MAX_LABEL_BYTES
+    };
+    let is_legal = text.is_ascii() && name.len() <= MAX_NAME_BYTES && name.split('.').all(is_plain);
+    is_legal.then(|| Cow::Owned(name.to_ascii_lowercase()))
+}
+
+/// RFC 1035 section 2.3.4.
+const MAX_LABEL_BYTES: usize = 63;
+/// RFC 1035 section 2.3.4: 255 on the wire.
+const MAX_NAME_BYTES: usize = 253;

@@ -2,8 +2,6 @@
 
 use std::{fmt, str::FromStr};
 
-use icu_normalizer::ComposingNormalizerBorrowed;
-
 use crate::{
     domain::Domain,
     error::{Error, Kind},
@@ -14,7 +12,8 @@ use crate::{
 ///
 /// Letters `A` to `Z` count as `a` to `z` on both sides. No other letters are folded, so that no
 /// foreign address collides with a listed one; a local part with U+212A KELVIN SIGN, which would
-/// turn into a `k`, is refused. Letters with accents are equal however they are composed (NFC).
+/// turn into a `k`, is refused. Letters with accents are equal however they are composed (NFC); they
+/// need the feature `idna`, and are refused without it.
 /// `a+b@example.jp` and `a@example.jp` are two addresses.
 ///
 /// # Security
@@ -32,8 +31,9 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EmailAddress {
-    text: String,
-    domain: Domain,
+    text: Box<str>,
+    /// Where the domain begins.
+    domain_at: u8,
 }
 
 impl EmailAddress {
@@ -66,11 +66,14 @@ impl EmailAddress {
         let mut text = if local.is_ascii() {
             local.to_ascii_lowercase()
         } else {
-            ComposingNormalizerBorrowed::new_nfc().normalize(local).to_ascii_lowercase()
+            composed(local).ok_or_else(|| problem("a letter before the `@` is beyond ASCII"))?
         };
         text.push('@');
+        // INVARIANT: what is before the domain is at most 254 bytes; NFC may add some, no more than
+        // `u8` holds are let through.
+        let domain_at = u8::try_from(text.len()).map_err(|_| problem("it is too long"))?;
         text.push_str(domain.as_str());
-        Ok(Self { text, domain })
+        Ok(Self { text: text.into(), domain_at })
     }
 
     /// Returns the normalised address.
@@ -78,9 +81,9 @@ impl EmailAddress {
         &self.text
     }
 
-    /// Returns the part after the `@`.
-    pub fn domain(&self) -> &Domain {
-        &self.domain
+    /// Returns the part after the `@`, in the form of a [`Domain`].
+    pub fn domain(&self) -> &str {
+        self.text.get(usize::from(self.domain_at)..).unwrap_or_default()
     }
 }
 
@@ -96,6 +99,19 @@ impl fmt::Display for EmailAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
+}
+
+/// One form for letters with accents.
+#[cfg(feature = "idna")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it is not always possible")]
+fn composed(local: &str) -> Option<String> {
+    let normalizer = icu_normalizer::ComposingNormalizerBorrowed::new_nfc();
+    Some(normalizer.normalize(local).to_ascii_lowercase())
+}
+
+#[cfg(not(feature = "idna"))]
+fn composed(_local: &str) -> Option<String> {
+    None
 }
 
 /// Characters that no local part may hold here.

@@ -1,24 +1,32 @@
 //! Compiles a configuration once, and decides about requests from then on.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     application::Application,
+    catalog::{Catalog, Model},
+    compile::compile,
     decision::Decision,
-    error::{Error, Kind},
-    evaluate::{Verdict, evaluate},
+    error::Error,
+    evaluate::{Verdict, Why, evaluate, evaluate_first_phase},
     identity::Identity,
     index::Index,
-    outcome::{DenyClass, Named, Outcome, Reason},
+    judgement::Judgement,
+    outcome::{DenyClass, Outcome},
     policies::Policies,
-    policy::{Action, Policy},
-    request::Request,
+    policy::Action,
+    program::Program,
+    request::{Request, ServiceToken},
+    table::hash_of,
 };
 
 /// An immutable, checked configuration that answers requests.
 ///
 /// Clones are cheap and share everything. To change the configuration, compile another engine and
-/// swap it in.
+/// swap it in; if it does not compile, the old one stays in force.
 #[derive(Debug, Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -27,7 +35,11 @@ pub struct Engine {
 #[derive(Debug)]
 struct Inner {
     policies: Policies,
+    catalog: Catalog,
     index: Index,
+    program: Program,
+    cost_bound: u64,
+    digest: OnceLock<String>,
 }
 
 impl Engine {
@@ -35,20 +47,26 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// When two applications share an id or claim the same requests with the same precision, when an
-    /// application has no destination, when a bypass policy asks for an identity, or when a policy
-    /// has the action `non_identity`, which this version does not support.
+    /// Every fault at once: ids given twice, applications that claim the same requests with the same
+    /// precision or have no destination, references to policies, groups and lists that are not there,
+    /// groups that contain themselves or are nested more than 16 deep, and bypass policies that ask
+    /// for an identity.
     pub fn compile(policies: Policies) -> Result<Self, Error> {
-        let mut ids = HashSet::new();
-        for application in &policies.applications {
-            check(application)?;
-            if !ids.insert(application.id.as_str()) {
-                let place = format!("application `{}`", application.id);
-                return Err(Error::from(Kind::DuplicateApplication).at(place));
-            }
+        let mut faults = Vec::new();
+        let catalog = Catalog::build(&policies, &mut faults);
+        let model = Model { policies: &policies, catalog: &catalog };
+        let compiled = compile(model, &mut faults);
+        let index = Index::build(&policies.applications, &mut faults);
+        if let Some(error) = Error::join(faults) {
+            return Err(error);
         }
-        let index = Index::build(&policies.applications)?;
-        Ok(Self { inner: Arc::new(Inner { policies, index }) })
+        let cost_bound = index.longest_search()
+            + 3 * u64::from(compiled.program.symbols.longest_search())
+            + compiled.worst_case;
+        let program = compiled.program;
+        let digest = OnceLock::new();
+        let inner = Inner { policies, catalog, index, program, cost_bound, digest };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Decides about a request. Never fails and never panics: what is not admitted is refused.
@@ -57,34 +75,9 @@ impl Engine {
     /// must admit the request, and the strictest one decides. Where proxies and origins are known
     /// to disagree (escaped slashes, backslashes and the like) such a path is refused outright.
     pub fn decide<'a>(&'a self, request: &'a Request<'a>) -> Decision<'a> {
-        let selection = self.inner.index.select(request.host(), request.request_path());
-        let Some(application) = selection.canonical.and_then(|at| self.application(at)) else {
-            let refusal = refusal(DenyClass::NoApplication, Reason::NoApplication);
-            return Decision::new(request, None, Vec::new(), refusal);
-        };
-        let judge = |application| (application, evaluate(application, request, &mut |_, _| {}));
-        if selection.rivals.is_empty() {
-            let (application, verdict) = judge(application);
-            return Decision::new(request, Some(application), Vec::new(), verdict);
-        }
-
-        let rivals: Vec<_> =
-            selection.rivals.iter().flatten().filter_map(|&at| self.application(at)).collect();
-        let falls_outside = selection.rivals.contains(&None);
-        if falls_outside || request.request_path().is_ambiguous() {
-            let refusal = refusal(DenyClass::AmbiguousPath, Reason::AmbiguousPath);
-            return Decision::new(request, Some(application), rivals, refusal);
-        }
-        let strictest = rivals.iter().copied().map(judge).fold(judge(application), |best, next| {
-            let is_stricter = next.1.outcome.permissiveness() < best.1.outcome.permissiveness();
-            if is_stricter { next } else { best }
-        });
-        let (strictest, verdict) = strictest;
-        let rivals = std::iter::once(application)
-            .chain(rivals)
-            .filter(|rival| !std::ptr::eq(*rival, strictest))
-            .collect();
-        Decision::new(request, Some(strictest), rivals, verdict)
+        let (application, rivals, verdict) = self.judge(request);
+        let model = self.model();
+        Decision(Judgement { model, request, application, rivals, verdict })
     }
 
     /// Reports whether a request would pass if the visitor had this identity. Before a code is
@@ -103,7 +96,7 @@ impl Engine {
     pub fn application_for(&self, host: &str, path: &str) -> Option<&Application> {
         let request = Request::new(host, path).ok()?;
         let at = self.inner.index.find(request.host(), request.request_path())?;
-        self.application(at)
+        self.inner.policies.applications.get(at)
     }
 
     /// Returns the configuration that this engine was compiled from.
@@ -111,8 +104,106 @@ impl Engine {
         &self.inner.policies
     }
 
-    fn application(&self, at: usize) -> Option<&Application> {
-        self.inner.policies.applications.get(at)
+    /// Returns how many steps a decision takes at worst. A step is one comparison, or one slot of a
+    /// table; a visitor counts with 16 groups, and paths with one reading.
+    pub fn cost_bound(&self) -> u64 {
+        self.inner.cost_bound
+    }
+
+    /// Returns a short name for the configuration: equal for equal ones, in every run. It is worked
+    /// out at the first call. It tells configurations apart, and is no proof against forgery.
+    pub fn digest(&self) -> &str {
+        self.inner.digest.get_or_init(|| {
+            let text = serde_json::to_string(&self.inner.policies).unwrap_or_default();
+            format!("{:016x}", hash_of(text))
+        })
+    }
+
+    pub(crate) fn model(&self) -> Model<'_> {
+        Model { policies: &self.inner.policies, catalog: &self.inner.catalog }
+    }
+
+    /// The application that decides, those under which other readings fall, and the verdict.
+    fn judge(&self, request: &Request<'_>) -> (Option<usize>, Vec<usize>, Verdict) {
+        let selection = self.inner.index.select(request.host(), request.request_path());
+        let Some(application) = selection.canonical else {
+            let unmatched = &self.inner.policies.organization.unmatched;
+            let outcome = if selection.rivals.is_empty() && unmatched.passes(request.host()) {
+                Outcome::Bypass
+            } else {
+                Outcome::Deny(DenyClass::NoApplication)
+            };
+            return (None, Vec::new(), Verdict::without_policy(outcome, Why::NoApplication));
+        };
+        if selection.rivals.is_empty() {
+            return (Some(application), Vec::new(), self.judge_by(application, request));
+        }
+
+        let rivals: Vec<usize> = selection.rivals.iter().copied().flatten().collect();
+        let falls_outside = selection.rivals.contains(&None);
+        if falls_outside || request.request_path().is_ambiguous() {
+            let outcome = Outcome::Deny(DenyClass::AmbiguousPath);
+            let verdict = Verdict::without_policy(outcome, Why::AmbiguousPath);
+            return (Some(application), rivals, verdict);
+        }
+        let all = std::iter::once(application).chain(rivals.iter().copied());
+        let mut judged = all.clone().map(|at| (at, self.judge_by(at, request)));
+        let first = judged.next().unwrap_or((application, self.judge_by(application, request)));
+        let (strictest, verdict) = judged.fold(first, |best, next| {
+            let is_stricter = next.1.outcome.permissiveness() < best.1.outcome.permissiveness();
+            if is_stricter { next } else { best }
+        });
+        let rivals = all.filter(|at| *at != strictest).collect();
+        (Some(strictest), rivals, verdict)
+    }
+
+    /// Judges by one application: preflight and service tokens, then its policies.
+    pub(crate) fn judge_by(&self, at: usize, request: &Request<'_>) -> Verdict {
+        let program = &self.inner.program;
+        let application = self.inner.policies.applications.get(at);
+        let settings = application.and_then(|application| application.settings.as_deref());
+        if let (Some(_), Some(settings)) = (request.facts.preflight, settings) {
+            if settings.options_preflight_bypass {
+                return Verdict::without_policy(Outcome::Bypass, Why::Preflight);
+            }
+            if settings.cors.is_some() {
+                return Verdict::without_policy(Outcome::RespondPreflight, Why::Preflight);
+            }
+        }
+        let refused = |class| Verdict::without_policy(Outcome::Deny(class), Why::ServiceToken);
+        if self.inner.policies.organization.strict_service_token_auth {
+            match request.facts.service_token {
+                ServiceToken::None => {}
+                ServiceToken::Invalid | ServiceToken::Malformed => {
+                    return refused(DenyClass::ServiceTokenInvalid);
+                }
+                ServiceToken::Valid { .. } => {
+                    let mut subject = request.subject();
+                    // A session does not count beside a token.
+                    subject.identity = None;
+                    return evaluate_first_phase(program, at, subject)
+                        .unwrap_or_else(|| refused(DenyClass::ServiceTokenForbidden));
+                }
+            }
+        }
+        let verdict = evaluate(program, at, request.subject());
+        if verdict.outcome != Outcome::NeedsIdentity {
+            return verdict;
+        }
+        if request.facts.preflight.is_some() {
+            let outcome = Outcome::Deny(DenyClass::Preflight);
+            return Verdict::without_policy(outcome, Why::Preflight);
+        }
+        let is_for_services = settings.is_some_and(|settings| settings.service_auth_401_redirect)
+            && application.is_some_and(|application| self.has_service_policy(application));
+        if is_for_services { refused(DenyClass::ServiceTokenInvalid) } else { verdict }
+    }
+
+    fn has_service_policy(&self, application: &Application) -> bool {
+        let entries = application.policies.iter();
+        entries
+            .filter_map(|entry| self.model().policy(entry))
+            .any(|policy| policy.decision == Action::NonIdentity)
     }
 }
 
@@ -120,34 +211,5 @@ impl Engine {
 impl fmt::Display for Engine {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.policies.fmt(formatter)
-    }
-}
-
-fn refusal(class: DenyClass, reason: Reason<'_>) -> Verdict<'_> {
-    Verdict { outcome: Outcome::Deny(class), policy: None, reason }
-}
-
-fn check(application: &Application) -> Result<(), Error> {
-    let place = || format!("application `{}`", application.name);
-    if application.destinations.is_empty() {
-        return Err(Error::from(Kind::MissingField("domain")).at(place()));
-    }
-    for policy in &application.policies {
-        check_policy(policy)
-            .map_err(|kind| Error::from(kind).at(format!("{}, {}", place(), Named(policy))))?;
-    }
-    Ok(())
-}
-
-fn check_policy(policy: &Policy) -> Result<(), Kind> {
-    match policy.decision {
-        Action::NonIdentity => {
-            Err(Kind::Unsupported("decision `non_identity` (Service Auth)".to_owned()))
-        }
-        Action::Bypass => match policy.rules().find(|(_, rule)| rule.needs_identity()) {
-            Some((_, rule)) => Err(Kind::IdentitySelectorInBypass(rule.selector())),
-            None => Ok(()),
-        },
-        Action::Allow | Action::Deny => Ok(()),
     }
 }

@@ -5,13 +5,16 @@ use crate::limits;
 /// Says why a policy, an application or a request could not be used.
 ///
 /// An error is never a decision: a caller that can't build its [`Engine`](crate::Engine) must not
-/// serve, and a caller that can't build its [`Request`](crate::Request) answers 400.
+/// serve (or goes on with the old one), and a caller that can't build its
+/// [`Request`](crate::Request) answers 400. Reading and compiling a configuration report every fault
+/// at once; `Display` writes the first, [`problems`](Self::problems) lists all.
 #[derive(Debug, thiserror::Error)]
-#[error("{}{kind}", prefix(self.location.as_deref()))]
+#[error("{}{kind}{}", prefix(self.location.as_deref()), suffix(self.others.len()))]
 pub struct Error {
     location: Option<String>,
     #[source]
     kind: Box<Kind>,
+    others: Vec<Error>,
 }
 
 /// Names the class of an [`Error`], for callers and test tables that must tell them apart.
@@ -32,8 +35,6 @@ pub enum ErrorClass {
     RuleShape,
     /// A field has a value outside its list.
     UnknownValue,
-    /// Cloudflare has it, this version does not, and ignoring it could open a door.
-    Unsupported,
     /// Two policies of one application carry the same precedence, or only some carry one.
     Precedence,
     /// Not an e-mail address.
@@ -52,8 +53,20 @@ pub enum ErrorClass {
     IdentitySelectorInBypass,
     /// Two applications claim the same requests with the same precision.
     DuplicateDestination,
-    /// Two applications carry the same id.
-    DuplicateApplication,
+    /// Two applications, policies, groups or lists carry the same id.
+    DuplicateId,
+    /// A rule or an application names a policy, group or list that does not exist.
+    UnresolvedReference,
+    /// A group contains itself, directly or through others.
+    GroupCycle,
+    /// Groups are nested too deeply, or a decision could take too long.
+    TooCostly,
+    /// A policy or group without include rules, which can never match.
+    EmptyInclude,
+    /// Two settings exclude each other.
+    Contradiction,
+    /// Not a country code.
+    Country,
     /// The host of a request is unreadable.
     Host,
     /// The path of a request is unreadable.
@@ -71,7 +84,6 @@ impl Error {
             Kind::UnknownSelector { .. } => ErrorClass::UnknownSelector,
             Kind::RuleShape(_) => ErrorClass::RuleShape,
             Kind::UnknownValue { .. } => ErrorClass::UnknownValue,
-            Kind::Unsupported(_) => ErrorClass::Unsupported,
             Kind::Precedence(_) => ErrorClass::Precedence,
             Kind::EmailAddress(_) => ErrorClass::EmailAddress,
             Kind::Domain(_) => ErrorClass::Domain,
@@ -81,14 +93,20 @@ impl Error {
             Kind::AllowedMail { .. } => ErrorClass::AllowedMail,
             Kind::IdentitySelectorInBypass(_) => ErrorClass::IdentitySelectorInBypass,
             Kind::DuplicateDestination { .. } => ErrorClass::DuplicateDestination,
-            Kind::DuplicateApplication => ErrorClass::DuplicateApplication,
+            Kind::DuplicateId { .. } => ErrorClass::DuplicateId,
+            Kind::UnresolvedReference { .. } => ErrorClass::UnresolvedReference,
+            Kind::GroupCycle(_) => ErrorClass::GroupCycle,
+            Kind::TooCostly(_) => ErrorClass::TooCostly,
+            Kind::EmptyInclude(_) => ErrorClass::EmptyInclude,
+            Kind::Contradiction(_) => ErrorClass::Contradiction,
+            Kind::Country(_) => ErrorClass::Country,
             Kind::Host(_) => ErrorClass::Host,
             Kind::Path(_) => ErrorClass::Path,
         }
     }
 
-    /// Returns where the fault lies: a JSON path such as `applications[0].policies[1].include[0]`,
-    /// or the application and policy by name when the fault shows only at compile time.
+    /// Returns where the fault lies: a JSON pointer (RFC 6901) such as
+    /// `/applications/0/policies/1/include/0`, also for faults that show only at compile time.
     pub fn location(&self) -> Option<&str> {
         self.location.as_deref()
     }
@@ -98,9 +116,23 @@ impl Error {
         matches!(*self.kind, Kind::Host(_) | Kind::Path(_))
     }
 
-    /// Reports whether the configuration is legal for Cloudflare but uses what this version lacks.
-    pub fn is_unsupported(&self) -> bool {
-        self.class() == ErrorClass::Unsupported
+    /// Returns every fault that was found, this one first.
+    pub fn problems(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// Moves a fault to another place.
+    pub(crate) fn relocate(mut self, location: String) -> Self {
+        self.location = Some(location);
+        self
+    }
+
+    /// Joins faults to one error; `None` if there are none.
+    pub(crate) fn join(faults: Vec<Self>) -> Option<Self> {
+        let mut faults = faults.into_iter();
+        let mut first = faults.next()?;
+        first.others.extend(faults);
+        Some(first)
     }
 
     /// Names the place of a fault that does not have one yet.
@@ -112,7 +144,7 @@ impl Error {
 
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Self {
-        Self { location: None, kind: Box::new(kind) }
+        Self { location: None, kind: Box::new(kind), others: Vec::new() }
     }
 }
 
@@ -133,8 +165,6 @@ pub(crate) enum Kind {
     RuleShape(usize),
     #[error("unknown value `{found}`; expected one of {expected}")]
     UnknownValue { found: String, expected: &'static str },
-    #[error("{0} is not supported by this version, and leaving it out could open a door")]
-    Unsupported(String),
     #[error("{0}")]
     Precedence(&'static str),
     // The address itself never appears: errors end up in logs.
@@ -151,13 +181,25 @@ pub(crate) enum Kind {
     #[error("`{text}` is not an allowed mail entry: {problem}")]
     AllowedMail { text: String, problem: &'static str },
     #[error("a bypass policy can't use selector `{0}`: nobody has logged in yet")]
-    IdentitySelectorInBypass(&'static str),
+    IdentitySelectorInBypass(String),
     #[error(
         "destination `{first}` claims the same requests as `{second}` of application `{other}`"
     )]
     DuplicateDestination { first: String, second: String, other: String },
-    #[error("another application has the same id")]
-    DuplicateApplication,
+    #[error("another {what} has the same id; give each its own")]
+    DuplicateId { what: &'static str },
+    #[error("there is no {what} `{id}` in this configuration; add it, or correct the id")]
+    UnresolvedReference { what: &'static str, id: String },
+    #[error("group `{0}` contains itself; take one of the references out")]
+    GroupCycle(String),
+    #[error("{0}")]
+    TooCostly(&'static str),
+    #[error("{0} without include rules never matches; add a rule, or remove it")]
+    EmptyInclude(&'static str),
+    #[error("{0}")]
+    Contradiction(&'static str),
+    #[error("`{0}` is not a country code of two letters")]
+    Country(String),
     #[error("unreadable host: {0}")]
     Host(&'static str),
     #[error("unreadable path: {0}")]
@@ -175,4 +217,13 @@ impl Kind {
 /// The place of a fault, ready to stand before its description.
 fn prefix(location: Option<&str>) -> String {
     location.map(|location| format!("{location}: ")).unwrap_or_default()
+}
+
+/// How many faults there are besides.
+fn suffix(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => " (and 1 more problem)".to_owned(),
+        more => format!(" (and {more} more problems)"),
+    }
 }

@@ -2,10 +2,8 @@
 
 use std::{borrow::Cow, fmt, net::Ipv6Addr};
 
-use idna::uts46::{AsciiDenyList, Hyphens};
-
 use crate::{
-    domain,
+    domain::{Letters, to_a_labels},
     error::{Error, Kind},
 };
 
@@ -14,11 +12,11 @@ use crate::{
 /// Underscores are legal, because names with them exist in the DNS. An IPv6 literal keeps its
 /// brackets and no pattern covers it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Host(String);
+pub(crate) struct Host<'a>(Cow<'a, str>);
 
-impl Host {
+impl<'a> Host<'a> {
     /// Reads an authority: `name`, `name:port`, or `[v6]:port`.
-    pub(crate) fn parse(authority: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(authority: &'a str) -> Result<Self, Error> {
         if authority.contains('@') {
             return Err(Kind::Host("it carries user information").into());
         }
@@ -30,9 +28,7 @@ impl Host {
             Some(_) => return Err(Kind::Host("its port is malformed").into()),
             None => authority,
         };
-        normalise(name)
-            .map(|name| Self(name.into_owned()))
-            .ok_or_else(|| Kind::Host("it is not a legal host name").into())
+        normalise(name).map(Self).ok_or_else(|| Kind::Host("it is not a legal host name").into())
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -48,11 +44,11 @@ impl Host {
             None if after.is_empty() => {}
             _ => return Err(Kind::Host("its port is malformed").into()),
         }
-        Ok(Self(format!("[{address}]")))
+        Ok(Self(Cow::Owned(format!("[{address}]"))))
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for Host<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
@@ -60,14 +56,12 @@ impl fmt::Display for Host {
 
 /// Brings a host name, or one label of it, to its one form.
 pub(crate) fn normalise(name: &str) -> Option<Cow<'_, str>> {
-    // STD3 would refuse the underscore, so its rule is applied by hand.
-    domain::to_a_labels(name, AsciiDenyList::EMPTY, Hyphens::CheckFirstLast)
-        .filter(|name| name.bytes().all(|byte| byte == b'.' || is_label_byte(byte)))
+    to_a_labels(name, Letters::OfHosts)
 }
 
 /// Letters, digits, hyphen, and underscore.
 pub(crate) fn is_label_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+    Letters::OfHosts.contain(byte)
 }
 
 fn is_port(text: &str) -> bool {

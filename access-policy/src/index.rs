@@ -2,11 +2,14 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
+use foldhash::fast::FixedState;
+
 use crate::{
     application::Application,
     destination::{Destination, LetterCase},
     error::{Error, Kind},
     path::RequestPath,
+    table::{Table, hash_of},
 };
 
 /// Destinations by host.
@@ -16,14 +19,22 @@ use crate::{
 /// of its labels, and a longer literal end is always the more specific one.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    by_label_count: Vec<HashMap<String, Vec<Entry>>>,
+    /// All entries; those of one bucket stand together, most specific first.
+    entries: Box<[Entry]>,
+    /// Where each bucket begins, and at the end how many entries there are.
+    starts: Box<[u32]>,
+    table: Table,
+    /// For each number of labels, whether a pattern with a wildcard has so many.
+    wildcard_label_counts: u128,
 }
 
 /// One destination of one application, which is known by its position in the list.
 #[derive(Debug)]
 struct Entry {
     destination: Destination,
-    application: usize,
+    application: u32,
+    /// Equal for neighbours that are equally specific.
+    rank: u32,
 }
 
 /// The applications under which a request may fall.
@@ -36,42 +47,73 @@ pub(crate) struct Selection {
 }
 
 impl Index {
-    /// Files all destinations.
-    ///
-    /// # Errors
-    ///
-    /// When two applications claim the same request with the same precision.
-    pub(crate) fn build(applications: &[Application]) -> Result<Self, Error> {
-        let mut index = Self::default();
-        for (position, application) in applications.iter().enumerate() {
+    /// Files all destinations of applications that protect hosts, and notes which claim the same
+    /// requests with the same precision.
+    pub(crate) fn build(applications: &[Application], faults: &mut Vec<Error>) -> Self {
+        let mut buckets: HashMap<(usize, &str), Vec<Entry>, FixedState> = HashMap::default();
+        for (application, position) in applications.iter().zip(0..) {
+            if !application.kind.protects_hosts() {
+                continue;
+            }
             for destination in &application.destinations {
-                index.insert(destination.clone(), position);
+                let host = destination.host();
+                let key = (host.label_count(), host.literal_suffix());
+                let destination = destination.clone();
+                let entry = Entry { destination, application: position, rank: 0 };
+                buckets.entry(key).or_default().push(entry);
             }
         }
-        for bucket in index.by_label_count.iter_mut().flat_map(HashMap::values_mut) {
-            bucket.sort_by_cached_key(|entry| {
-                (Reverse(entry.destination.specificity()), entry.destination.to_string())
-            });
-            check_for_duplicates(bucket, applications)?;
+        let mut buckets: Vec<_> = buckets.into_iter().collect();
+        // In a fixed order, so that two builds are equal.
+        buckets.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let table = Table::new(buckets.iter().map(|(key, _)| hash_of(key)));
+        let (mut entries, mut starts) = (Vec::new(), vec![0]);
+        let (mut wildcard_label_counts, mut rank) = (0, 0_u32);
+        for ((labels, _), mut bucket) in buckets {
+            if bucket.len() > 1 {
+                bucket.sort_by_cached_key(|entry| {
+                    (Reverse(entry.destination.specificity()), entry.destination.to_string())
+                });
+                check_for_duplicates(&bucket, faults);
+            }
+            if bucket.iter().any(|entry| entry.destination.host().has_wildcard()) {
+                wildcard_label_counts |= 1_u128 << labels.min(127);
+            }
+            let same =
+                |a: &Entry, b: &Entry| a.destination.specificity() == b.destination.specificity();
+            for run in bucket.chunk_by_mut(same) {
+                for entry in run {
+                    entry.rank = rank;
+                }
+                rank = rank.wrapping_add(1);
+            }
+            entries.append(&mut bucket);
+            starts.push(u32::try_from(entries.len()).unwrap_or(u32::MAX));
         }
-        Ok(index)
+        Self { entries: entries.into(), starts: starts.into(), table, wildcard_label_counts }
     }
 
     /// Finds the application by the canonical path alone.
     pub(crate) fn find(&self, host: &str, path: &RequestPath<'_>) -> Option<usize> {
         self.entries(host)
             .find(|entry| entry.destination.path().covers(path.canonical(), LetterCase::Matters))
-            .map(|entry| entry.application)
+            .map(|entry| entry.application as usize)
     }
 
     /// Finds the application, and those that other readings of the path would choose.
     pub(crate) fn select(&self, host: &str, path: &RequestPath<'_>) -> Selection {
-        let mut selection = Selection { canonical: self.find(host, path), rivals: Vec::new() };
-        let is_path_scoped = self
-            .entries(host)
-            .next()
-            .is_some_and(|entry| !entry.destination.path().is_whole_host());
-        if !is_path_scoped {
+        let mut selection = Selection { canonical: None, rivals: Vec::new() };
+        let mut entries = self.entries(host).peekable();
+        let is_whole_host =
+            entries.peek().is_none_or(|entry| entry.destination.path().is_whole_host());
+        selection.canonical = entries
+            .find(|entry| entry.destination.path().covers(path.canonical(), LetterCase::Matters))
+            .map(|entry| entry.application as usize);
+        if is_whole_host {
+            return selection;
+        }
+        if path.is_plain() {
+            self.add_rivals(host, path.canonical(), LetterCase::Ignored, &mut selection);
             return selection;
         }
         for reading in path.readings() {
@@ -80,6 +122,14 @@ impl Index {
             }
         }
         selection
+    }
+
+    /// How many steps the search for an application takes at most.
+    pub(crate) fn longest_search(&self) -> u64 {
+        let bucket = self.starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+        // A host has at most 127 labels; each is looked for, and each bucket is gone through.
+        let labels = if self.wildcard_label_counts == 0 { 1 } else { 127 };
+        labels * (u64::from(self.table.longest_search()) + u64::from(bucket))
     }
 
     /// Adds what one reading chooses; without regard to letter case it can be several.
@@ -94,68 +144,75 @@ impl Index {
         let Some(first) = covering.next() else {
             return add(None);
         };
-        add(Some(first.application));
-        let rank = first.destination.specificity();
-        for equal in covering.take_while(|entry| entry.destination.specificity() == rank) {
-            add(Some(equal.application));
+        add(Some(first.application as usize));
+        for other in covering.take_while(|other| other.rank == first.rank) {
+            add(Some(other.application as usize));
         }
     }
 
     /// The entries whose host covers `host`, most specific first.
     fn entries<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Entry> {
-        let label_count = host.split('.').count();
-        self.by_label_count
-            .get(label_count)
-            .into_iter()
-            .flat_map(move |buckets| suffixes(host).filter_map(|suffix| buckets.get(suffix)))
-            .flatten()
+        let labels = host.bytes().filter(|&byte| byte == b'.').count() + 1;
+        let has_wildcards = self.wildcard_label_counts & 1_u128 << labels.min(127) != 0;
+        let shorter = has_wildcards.then(|| shorter_suffixes(host)).into_iter().flatten();
+        std::iter::once(host)
+            .chain(shorter)
+            .flat_map(move |suffix| self.bucket(labels, suffix))
             .filter(move |entry| entry.destination.host().covers(host))
     }
 
-    fn insert(&mut self, destination: Destination, application: usize) {
-        let label_count = destination.host().label_count();
-        if self.by_label_count.len() <= label_count {
-            self.by_label_count.resize_with(label_count + 1, HashMap::new);
-        }
-        if let Some(buckets) = self.by_label_count.get_mut(label_count) {
-            let suffix = destination.host().literal_suffix();
-            buckets.entry(suffix).or_default().push(Entry { destination, application });
+    fn bucket(&self, labels: usize, suffix: &str) -> &[Entry] {
+        let is_it = |at: u32| {
+            self.bucket_at(at).first().is_some_and(|entry| {
+                let host = entry.destination.host();
+                host.literal_suffix() == suffix && host.label_count() == labels
+            })
+        };
+        let found = self.table.find(hash_of((labels, suffix)), is_it);
+        found.map(|at| self.bucket_at(at)).unwrap_or_default()
+    }
+
+    fn bucket_at(&self, at: u32) -> &[Entry] {
+        let at = at as usize;
+        match (self.starts.get(at), self.starts.get(at + 1)) {
+            (Some(&start), Some(&end)) => {
+                self.entries.get(start as usize..end as usize).unwrap_or_default()
+            }
+            _ => &[],
         }
     }
 }
 
-/// The host, then what follows each of its dots, then nothing.
-fn suffixes(host: &str) -> impl Iterator<Item = &str> {
+/// What follows each dot of the host, then nothing.
+fn shorter_suffixes(host: &str) -> impl Iterator<Item = &str> {
     let after_dots = host.match_indices('.').map(|(at, _)| host.get(at + 1..).unwrap_or_default());
-    std::iter::once(host).chain(after_dots).chain(std::iter::once(""))
+    after_dots.chain(std::iter::once(""))
 }
 
-fn check_for_duplicates(bucket: &[Entry], applications: &[Application]) -> Result<(), Error> {
+fn check_for_duplicates(bucket: &[Entry], faults: &mut Vec<Error>) {
     for run in bucket.chunk_by(|a, b| a.destination.specificity() == b.destination.specificity()) {
         for (position, first) in run.iter().enumerate() {
             // Without wildcards only equal patterns overlap, and those stand side by side.
-            let has_wildcard = first.destination.to_string().contains('*');
+            let has_wildcard = first.destination.as_str().contains('*');
             let reach = if has_wildcard { run.len() } else { 1 };
             for second in run.iter().skip(position + 1).take(reach) {
                 if first.application != second.application
                     && first.destination.overlaps(&second.destination)
                 {
-                    return Err(duplicate(first, second, applications));
+                    faults.push(duplicate(first, second));
                 }
             }
         }
     }
-    Ok(())
 }
 
-fn duplicate(first: &Entry, second: &Entry, applications: &[Application]) -> Error {
-    let name = |entry: &Entry| {
-        applications.get(entry.application).map(|a| a.name.clone()).unwrap_or_default()
-    };
+fn duplicate(first: &Entry, second: &Entry) -> Error {
+    let (first, second) =
+        if first.application < second.application { (first, second) } else { (second, first) };
     Error::from(Kind::DuplicateDestination {
         first: second.destination.to_string(),
         second: first.destination.to_string(),
-        other: name(first),
+        other: format!("/applications/{}", first.application),
     })
-    .at(format!("application `{}`", name(second)))
+    .at(format!("/applications/{}", second.application))
 }

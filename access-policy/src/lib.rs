@@ -54,7 +54,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod analysis;
+mod answer;
 mod application;
+mod audit;
+mod catalog;
+mod compile;
+mod cors;
+mod country;
 mod decision;
 mod destination;
 mod document;
@@ -65,37 +72,77 @@ mod engine;
 mod error;
 mod evaluate;
 mod explanation;
+mod fact;
 mod glob;
+mod group;
 mod host;
 mod identity;
+mod import;
 mod index;
+mod judgement;
 mod limits;
+mod lint;
+mod list;
 mod network;
+mod node;
+mod obligation;
+mod organization;
 mod outcome;
 mod path;
 mod policies;
 mod policy;
+mod program;
 mod request;
+mod risk;
 mod rule;
+mod scenario;
+mod selector;
+mod settings;
+mod space;
+mod suite;
+mod table;
+mod terraform;
+mod trace;
 mod truth;
+mod visitor;
+mod why_not;
 
 pub use crate::{
-    application::Application,
+    analysis::{Changes, Difference, Reach},
+    application::{Application, ApplicationKind, PolicyEntry},
+    audit::AuditRecord,
+    cors::Cors,
+    country::CountryCode,
     decision::Decision,
     destination::Destination,
+    document::Mode,
     domain::Domain,
     email::EmailAddress,
     engine::Engine,
     error::{Error, ErrorClass},
-    explanation::Explanation,
-    identity::Identity,
+    explanation::{ExplainedPolicy, ExplainedRule, Explanation},
+    fact::{Fact, FactName},
+    group::Group,
+    identity::{Claim, Identity},
+    import::Import,
+    lint::{Lint, LintCode},
+    list::{List, ListItems},
     network::Network,
+    node::Carried,
+    obligation::{ApprovalGroup, Mfa, Obligations},
+    organization::{Organization, Unmatched},
     outcome::{DenyClass, Outcome, Reason},
     policies::Policies,
     policy::{Action, Policy},
-    request::Request,
-    rule::Rule,
-    truth::Fact,
+    request::{ExternalAnswer, Preflight, Request, ServiceToken},
+    risk::{RiskLevel, RiskLevels},
+    rule::{Rule, Unsupported},
+    scenario::{Scenario, ScenarioPreflight},
+    settings::Settings,
+    suite::{Coverage, Expectation, Failure, Suite, SuiteReport},
+    trace::{Mark, Trace},
+    visitor::VisitorReason,
+    why_not::Remedy,
 };
 
 #[doc = include_str!("../README.md")]

@@ -47,6 +47,11 @@ impl<'a> RequestPath<'a> {
         &self.canonical
     }
 
+    /// Reports whether every origin reads the same in this path, apart from letter case.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
     /// Reports whether proxies and origins are known to disagree about paths like this one.
     pub(crate) fn is_ambiguous(&self) -> bool {
         !self.is_plain && is_ambiguous(self.raw)

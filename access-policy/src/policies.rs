@@ -1,16 +1,14 @@
-//! The whole of a configuration: every application with its policies.
+//! The whole of a configuration: every application with its policies, groups and lists.
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
-    application::Application,
-    document::{Node, Place},
-    error::{Error, Kind},
+    application::Application, group::Group, list::List, organization::Organization, policy::Policy,
 };
 
-/// Every application that the edge protects. Plain data, in the shape of Cloudflare's JSON.
+/// Everything that decides who may open what. Plain data, in the shape of Cloudflare's JSON.
 ///
 /// `Display` says in words who may use what, one line an application.
 ///
@@ -21,52 +19,48 @@ use crate::{
 ///     {"name": "staff", "decision": "allow", "include": [{"emial": {"email": "a@example.jp"}}]}
 /// ]}]}"#;
 /// let error = Policies::from_json(json).unwrap_err();
-/// assert_eq!(error.location(), Some("applications[0].policies[0].include[0].emial"));
+/// assert_eq!(error.location(), Some("/applications/0/policies/0/include/0/emial"));
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Policies {
     /// The applications, in no particular order: the most specific destination decides.
     pub applications: Vec<Application>,
+    /// Reusable policies, which applications link to.
+    pub policies: Vec<Policy>,
+    /// Rule groups, which rules name.
+    pub groups: Vec<Group>,
+    /// Lists, which rules name.
+    pub lists: Vec<List>,
+    /// What holds for all applications.
+    pub organization: Organization,
 }
 
 impl Policies {
     /// Takes applications that were built in code.
     pub fn new(applications: impl IntoIterator<Item = Application>) -> Self {
-        Self { applications: applications.into_iter().collect() }
+        Self { applications: applications.into_iter().collect(), ..Self::default() }
     }
 
-    /// Reads `{"applications": [..]}`, a bare array of applications, or the envelope in which
-    /// Cloudflare's API returns one (`{"success": true, "result": [..]}`).
-    ///
-    /// Nothing is skipped: fields and selectors that are unknown, and those that this version
-    /// can't honour yet, are errors. Fields that are null, false or an empty list ask for nothing
-    /// and are taken. Through serde (`toml`, for instance) the same rules hold; the place of a fault
-    /// is then part of the message.
-    ///
-    /// # Errors
-    ///
-    /// The first fault, with its place as a JSON path.
-    pub fn from_json(text: &str) -> Result<Self, Error> {
-        Self::import(&Node::from_json(text)?.root())
+    /// Adds a reusable policy.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policies.push(policy);
+        self
     }
 
-    fn import(root: &Place<'_>) -> Result<Self, Error> {
-        if root.is_array() {
-            return Ok(Self { applications: root.collect(Application::import)? });
-        }
-        let mut applications = None;
-        for field in root.fields()? {
-            match field.name() {
-                "applications" | "result" if applications.is_none() => {
-                    applications = Some(field.collect(Application::import)?);
-                }
-                "success" | "errors" | "messages" | "result_info" => {}
-                _ => return Err(field.unknown_field()),
-            }
-        }
-        let applications =
-            applications.ok_or_else(|| root.error(Kind::MissingField("applications")))?;
-        Ok(Self { applications })
+    /// Adds a rule group.
+    #[must_use]
+    pub fn group(mut self, group: Group) -> Self {
+        self.groups.push(group);
+        self
+    }
+
+    /// Adds a list.
+    #[must_use]
+    pub fn list(mut self, list: List) -> Self {
+        self.lists.push(list);
+        self
     }
 }
 
@@ -83,9 +77,23 @@ impl fmt::Display for Policies {
     }
 }
 
-impl<'de> Deserialize<'de> for Policies {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let node = Node::deserialize(deserializer)?;
-        Self::import(&node.root()).map_err(D::Error::custom)
+/// The JSON form that [`Policies::import`] reads.
+impl Serialize for Policies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("applications", &self.applications)?;
+        if !self.policies.is_empty() {
+            map.serialize_entry("policies", &self.policies)?;
+        }
+        if !self.groups.is_empty() {
+            map.serialize_entry("groups", &self.groups)?;
+        }
+        if !self.lists.is_empty() {
+            map.serialize_entry("lists", &self.lists)?;
+        }
+        if self.organization != Organization::default() {
+            map.serialize_entry("organization", &self.organization)?;
+        }
+        map.end()
     }
 }

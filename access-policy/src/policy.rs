@@ -1,17 +1,18 @@
 //! A policy: an action, and the rules that say whom it concerns.
 
-use std::{fmt, iter, time::Duration};
+use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap};
 
 use crate::{
-    document::{Node, Place},
+    document::{Faults, Mode, Place},
     duration,
     error::{Error, Kind},
     limits,
-    request::Request,
+    node::{Carried, Node},
+    obligation::Obligations,
     rule::Rule,
-    truth::Truth,
+    selector::import_rules,
 };
 
 /// Any of `include`, all of `require`, none of `exclude`: then `decision` applies.
@@ -27,7 +28,7 @@ use crate::{
 /// assert_eq!(staff.to_string(), "anyone with an address @example.jp, except intern@example.jp");
 /// # Ok::<(), access_policy::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
 pub struct Policy {
@@ -44,8 +45,11 @@ pub struct Policy {
     /// None of these may match.
     pub exclude: Vec<Rule>,
     /// How long a login through this policy lasts; the application's duration when absent.
-    #[serde(serialize_with = "write_duration", skip_serializing_if = "Option::is_none")]
     pub session_duration: Option<Duration>,
+    /// What the policy demands of those whom it allows, besides its rules.
+    pub obligations: Option<Box<Obligations>>,
+    /// Fields that a lenient import did not understand.
+    pub carried: Carried,
 }
 
 /// What a policy does to a request that it matches.
@@ -57,8 +61,8 @@ pub enum Action {
     Deny,
     /// `bypass`: passes without a login.
     Bypass,
-    /// `non_identity`, called Service Auth in the dashboard. It can be read and written, but
-    /// [`Engine::compile`](crate::Engine::compile) refuses it in this version.
+    /// `non_identity`, called Service Auth in the dashboard: passes without a login, for programs
+    /// with a service token or a certificate.
     NonIdentity,
 }
 
@@ -76,6 +80,11 @@ impl Policy {
     /// A bypass policy without rules; it matches nobody yet. The id is the name.
     pub fn bypass(name: impl Into<String>) -> Self {
         Self::new(name, Action::Bypass)
+    }
+
+    /// A service policy without rules; it matches nobody yet. The id is the name.
+    pub fn non_identity(name: impl Into<String>) -> Self {
+        Self::new(name, Action::NonIdentity)
     }
 
     /// Adds a rule of which one must match.
@@ -110,44 +119,9 @@ impl Policy {
         included.chain(required).chain(excluded)
     }
 
-    /// Answers whether the policy matches: any include, all requires, no exclude.
-    ///
-    /// If that is unknown for several reasons, the one that counts is whether a login alone could
-    /// bring the good turn: that an allow policy matches, or that a deny policy does not.
-    pub(crate) fn evaluate(&self, request: &Request<'_>) -> Truth {
-        let holds = |rule: &Rule| rule.evaluate(request);
-        let fails = |rule: &Rule| rule.evaluate(request).negate();
-        let (include, require, exclude) =
-            (self.include.iter(), self.require.iter(), self.exclude.iter());
-        if self.decision == Action::Deny {
-            // The same by De Morgan, so that `any` and `all` weigh unknowns for the negation.
-            let not_included = iter::once_with(|| Truth::all(include.map(fails)));
-            Truth::any(not_included.chain(require.map(fails)).chain(exclude.map(holds))).negate()
-        } else {
-            let included = iter::once_with(|| Truth::any(include.map(holds)));
-            Truth::all(included.chain(require.map(holds)).chain(exclude.map(fails)))
-        }
-    }
-
-    /// The rule that speaks for a match.
-    pub(crate) fn matching_rule(&self, request: &Request<'_>) -> Option<&Rule> {
-        self.include.iter().find(|rule| rule.evaluate(request) == Truth::True)
-    }
-
-    /// Reads the policies of an application, and puts them in order of precedence.
-    pub(crate) fn import_all(place: &Place<'_>) -> Result<Vec<Self>, Error> {
-        let mut policies = place.collect(import_with_precedence)?;
-        let numbered = policies.iter().filter(|(precedence, _)| precedence.is_some()).count();
-        if numbered != 0 && numbered != policies.len() {
-            let problem = "either all policies of an application carry `precedence`, or none";
-            return Err(place.error(Kind::Precedence(problem)));
-        }
-        policies.sort_by_key(|(precedence, _)| *precedence);
-        if numbered != 0 && policies.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            let problem = "two policies of an application carry the same `precedence`";
-            return Err(place.error(Kind::Precedence(problem)));
-        }
-        Ok(policies.into_iter().map(|(_, policy)| policy).collect())
+    /// Returns what the policy demands besides its rules.
+    pub fn obligations(&self) -> Option<&Obligations> {
+        self.obligations.as_deref()
     }
 
     fn new(name: impl Into<String>, decision: Action) -> Self {
@@ -160,7 +134,56 @@ impl Policy {
             require: Vec::new(),
             exclude: Vec::new(),
             session_duration: None,
+            obligations: None,
+            carried: Carried::default(),
         }
+    }
+
+    /// Reads a policy, with its precedence if it has one.
+    pub(crate) fn import(place: &Place<'_>) -> Result<(Option<i64>, Self), Error> {
+        let mut policy = Self::new("", Action::Deny);
+        let (mut id, mut name, mut decision, mut precedence) = (None, None, None, None);
+        let mut obligations = Obligations::default();
+        for field in place.fields()? {
+            match field.name() {
+                "id" => id = field.keep(field.id()),
+                "name" => name = field.keep(field.string()),
+                "decision" => decision = field.keep(field.parse_with(Action::parse)),
+                "precedence" => precedence = field.keep(field.integer()),
+                "include" => policy.include = field.keep(import_rules(&field)).unwrap_or_default(),
+                "require" => policy.require = field.keep(import_rules(&field)).unwrap_or_default(),
+                "exclude" => policy.exclude = field.keep(import_rules(&field)).unwrap_or_default(),
+                "session_duration" if !field.node().is_inert() => {
+                    policy.session_duration = field.keep(field.parse_with(duration::parse));
+                }
+                name if IGNORED_FIELDS.contains(&name) => {}
+                _ if obligations.import_field(&field) => {}
+                name => {
+                    field.tolerate(field.unknown_field());
+                    policy.carried.push(name, field.node());
+                }
+            }
+        }
+        if !obligations.is_empty() {
+            policy.obligations = Some(Box::new(obligations));
+        }
+        if place.field("include")?.is_none() {
+            return Err(place.error(Kind::MissingField("include")));
+        }
+        let is_empty = place.field("include")?.is_some_and(|rules| rules.node().is_inert());
+        if is_empty {
+            place.tolerate(place.error(Kind::EmptyInclude("a policy")));
+        }
+        if place.field("decision")?.is_none() {
+            return Err(place.error(Kind::MissingField("decision")));
+        }
+        policy.decision = decision.unwrap_or(Action::Deny);
+        policy.name = name
+            .map(str::to_owned)
+            .or_else(|| id.as_deref().map(str::to_owned))
+            .ok_or_else(|| place.error(Kind::MissingField("name")))?;
+        policy.id = id.map_or_else(|| policy.name.clone(), Into::into);
+        Ok((precedence, policy))
     }
 }
 
@@ -183,10 +206,33 @@ impl fmt::Display for Policy {
     }
 }
 
+/// The JSON form that Cloudflare's API takes.
+impl Serialize for Policy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("name", &self.name)?;
+        map.serialize_entry("decision", &self.decision)?;
+        map.serialize_entry("include", &self.include)?;
+        map.serialize_entry("require", &self.require)?;
+        map.serialize_entry("exclude", &self.exclude)?;
+        if let Some(duration) = self.session_duration {
+            map.serialize_entry("session_duration", &duration::format(duration))?;
+        }
+        if let Some(obligations) = &self.obligations {
+            obligations.write(&mut map)?;
+        }
+        self.carried.write(&mut map)?;
+        map.end()
+    }
+}
+
 impl<'de> Deserialize<'de> for Policy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let node = Node::deserialize(deserializer)?;
-        import_with_precedence(&node.root()).map(|(_, policy)| policy).map_err(D::Error::custom)
+        let faults = Faults::new(Mode::Strict);
+        let result = Self::import(&Place::root(&node, &faults)).map(|(_, policy)| policy);
+        faults.finish(result).map(|(policy, _)| policy).map_err(D::Error::custom)
     }
 }
 
@@ -248,62 +294,6 @@ impl fmt::Display for Part {
     }
 }
 
-/// Writes a duration as Cloudflare's API takes it.
-#[expect(clippy::ref_option, reason = "serde's `serialize_with` passes the field by reference")]
-pub(crate) fn write_duration<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => serializer.serialize_str(&duration::format(*duration)),
-        None => serializer.serialize_none(),
-    }
-}
-
-fn import_with_precedence(place: &Place<'_>) -> Result<(Option<i64>, Policy), Error> {
-    if !place.is_object() || place.field("include")?.is_none() {
-        return import_link(place);
-    }
-    let mut policy = Policy::new("", Action::Deny);
-    let (mut id, mut name, mut decision, mut precedence) = (None, None, None, None);
-    for field in place.fields()? {
-        match field.name() {
-            "id" => id = Some(field.string()?.to_owned()),
-            "name" => name = Some(field.string()?.to_owned()),
-            "decision" => decision = Some(field.parse_with(Action::parse)?),
-            "precedence" => precedence = Some(field.integer()?),
-            "include" => policy.include = field.collect(Rule::import)?,
-            "require" => policy.require = field.collect(Rule::import)?,
-            "exclude" => policy.exclude = field.collect(Rule::import)?,
-            "session_duration" => {
-                policy.session_duration = Some(field.parse_with(duration::parse)?);
-            }
-            name if INFORMATIVE_FIELDS.contains(&name) => {}
-            name if LATER_FIELDS.contains(&name) => field.refuse_unless_inert()?,
-            _ => return Err(field.unknown_field()),
-        }
-    }
-    policy.decision = decision.ok_or_else(|| place.error(Kind::MissingField("decision")))?;
-    policy.name =
-        name.or_else(|| id.clone()).ok_or_else(|| place.error(Kind::MissingField("name")))?;
-    policy.id = id.unwrap_or_else(|| policy.name.clone());
-    Ok((precedence, policy))
-}
-
-/// A string, or an object without `include`, is Cloudflare's link to a reusable policy.
-fn import_link(place: &Place<'_>) -> Result<(Option<i64>, Policy), Error> {
-    if place.is_object() && place.field("decision")?.is_some() {
-        return Err(place.error(Kind::MissingField("include")));
-    }
-    if place.is_object() && place.field("id")?.is_none() {
-        return Err(place.error(Kind::MissingField("include")));
-    }
-    if !place.is_object() {
-        place.string()?;
-    }
-    Err(place.error(Kind::Unsupported("a link to a reusable policy".to_owned())))
-}
-
 /// Writes rules with separators, cutting long lists short.
 fn write_list(
     formatter: &mut fmt::Formatter<'_>,
@@ -326,17 +316,14 @@ fn write_list(
 /// Enough for a start-up banner; a longer list hides more than it says.
 const MAX_LISTED_RULES: usize = 8;
 
-/// What the API returns about a policy without bearing on a decision.
-const INFORMATIVE_FIELDS: [&str; 5] = ["app_count", "created_at", "reusable", "uid", "updated_at"];
-
-/// What a policy can demand of a visitor besides its rules. To drop a demand would open a door.
-const LATER_FIELDS: [&str; 8] = [
-    "approval_groups",
-    "approval_required",
-    "connection_rules",
-    "isolation_required",
-    "mfa_config",
-    "mfa_required",
-    "purpose_justification_prompt",
-    "purpose_justification_required",
+/// What the API and Terraform return about a policy without bearing on a decision.
+const IGNORED_FIELDS: [&str; 8] = [
+    "account_id",
+    "app_count",
+    "application_id",
+    "created_at",
+    "reusable",
+    "uid",
+    "updated_at",
+    "zone_id",
 ];

@@ -1,39 +1,137 @@
 //! One selector: the smallest question a policy asks.
 //!
-//! To add a selector: a variant of [`Rule`], its row in [`SELECTORS`], its reading in `import` and
-//! its writing in `Serialize`, its truth in `evaluate`, its words in `Display` and `condition`, and
-//! cases in `tests/data`. The compiler names each place.
+//! To add a selector: a variant of [`Rule`], its row in `selector`, its answer in `answer`, its
+//! words here, and cases in `tests/data`. The compiler names each place.
 
-use std::{fmt, str::FromStr};
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap};
+use std::fmt;
 
 use crate::{
-    document::{Node, Place},
+    country::CountryCode,
     domain::Domain,
     email::EmailAddress,
     error::{Error, Kind},
-    identity::Identity,
     limits,
     network::Network,
-    request::Request,
-    truth::{Fact, Gap, Truth},
+    node::Node,
+    risk::RiskLevels,
 };
 
 /// One selector with its value, as in `{"email_domain": {"domain": "example.jp"}}`.
 ///
-/// `Display` says who is meant, in words: "anyone with an address @example.jp".
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// `Display` says who is meant, in words: "anyone with an address @example.jp". Ids are in lower
+/// case: letter case does not count in UUIDs.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
     /// `everyone`: always matches.
     Everyone,
     /// `email`: the visitor's address is this one.
     Email(EmailAddress),
+    /// `email_list`: the visitor's address is on the list with this id.
+    EmailList(Box<str>),
     /// `email_domain`: the visitor's address has exactly this domain; sub-domains do not match.
     EmailDomain(Domain),
     /// `ip`: the visitor's network address lies in this block.
     Ip(Network),
+    /// `ip_list`: the visitor's network address lies in a block of the list with this id.
+    IpList(Box<str>),
+    /// `geo`: the visitor's network address belongs to this country.
+    Geo(CountryCode),
+    /// `group`: the rule group with this id matches.
+    Group(Box<str>),
+    /// `azureAD`: the visitor has this Entra group.
+    AzureAd {
+        /// The id of the group.
+        id: Box<str>,
+        /// The provider of the login.
+        provider: Box<str>,
+    },
+    /// `github-organization`: the visitor is in the organisation, and in the team if one is named.
+    GithubOrganization {
+        /// The organisation's name.
+        name: Box<str>,
+        /// The team's slug.
+        team: Option<Box<str>>,
+        /// The provider of the login.
+        provider: Box<str>,
+    },
+    /// `gsuite`: the visitor is in this Google group.
+    Gsuite {
+        /// The address of the group.
+        email: EmailAddress,
+        /// The provider of the login.
+        provider: Box<str>,
+    },
+    /// `okta`: the visitor is in this Okta group.
+    Okta {
+        /// The group's name; letter case counts.
+        name: Box<str>,
+        /// The provider of the login.
+        provider: Box<str>,
+    },
+    /// `saml`: the assertion has this attribute with this value.
+    Saml {
+        /// The attribute's name.
+        attribute: Box<str>,
+        /// One of its values.
+        value: Box<str>,
+        /// The provider of the login; any if absent (an older form of the API).
+        provider: Option<Box<str>>,
+    },
+    /// `oidc`: the claim has this value, or is a list with it.
+    Oidc {
+        /// The claim's name.
+        claim: Box<str>,
+        /// Its value.
+        value: Box<str>,
+        /// The provider of the login.
+        provider: Box<str>,
+    },
+    /// `auth_context`: the Entra login carries this authentication context.
+    AuthContext {
+        /// The id of the context at Cloudflare.
+        id: Box<str>,
+        /// The class, such as `c1`.
+        class: Box<str>,
+        /// The provider of the login.
+        provider: Box<str>,
+    },
+    /// `auth_method`: the login used this method (RFC 8176), such as `mfa`.
+    AuthMethod(Box<str>),
+    /// `login_method`: the visitor logged in through the provider with this id.
+    LoginMethod(Box<str>),
+    /// `service_token`: the request presented the valid token with this id.
+    ServiceToken(Box<str>),
+    /// `any_valid_service_token`: the request presented a valid token.
+    AnyValidServiceToken,
+    /// `certificate`: a valid client certificate was presented.
+    Certificate,
+    /// `common_name`: a valid client certificate with this common name was presented.
+    CommonName(Box<str>),
+    /// `device_posture`: the visitor's device passes the check with this id.
+    DevicePosture(Box<str>),
+    /// `external_evaluation`: a service of the author's says yes.
+    ExternalEvaluation {
+        /// Whom to ask.
+        evaluate_url: Box<str>,
+        /// Where the keys are that its answers are signed with.
+        keys_url: Box<str>,
+    },
+    /// `linked_app_token`: the request carries a valid token for the application with this id.
+    LinkedAppToken(Box<str>),
+    /// `user_risk_score`: the visitor's level of risk is one of these.
+    UserRiskScore(RiskLevels),
+    /// `cloudflare_account_member`: the visitor is a member of this account, or of any.
+    CloudflareAccountMember(Option<Box<str>>),
+    /// A selector that this crate does not know. It is never true and never false.
+    Unsupported(Unsupported),
+}
+
+/// A selector that only a lenient import takes, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsupported {
+    pub(crate) node: Box<Node>,
+    pub(crate) name: Box<str>,
 }
 
 impl Rule {
@@ -80,62 +178,110 @@ impl Rule {
         }
     }
 
+    /// The rule group with this id.
+    pub fn group(id: impl AsRef<str>) -> Self {
+        Self::Group(id.as_ref().to_ascii_lowercase().into())
+    }
+
+    /// The country with these two letters.
+    ///
+    /// # Errors
+    ///
+    /// When they are not two letters.
+    pub fn geo(code: &str) -> Result<Self, Error> {
+        CountryCode::parse(code).map(Self::Geo)
+    }
+
     /// Returns the selector's name in Cloudflare's JSON.
-    pub fn selector(&self) -> &'static str {
+    pub fn selector(&self) -> &str {
         match self {
             Self::Everyone => "everyone",
             Self::Email(_) => "email",
+            Self::EmailList(_) => "email_list",
             Self::EmailDomain(_) => "email_domain",
             Self::Ip(_) => "ip",
+            Self::IpList(_) => "ip_list",
+            Self::Geo(_) => "geo",
+            Self::Group(_) => "group",
+            Self::AzureAd { .. } => "azureAD",
+            Self::GithubOrganization { .. } => "github-organization",
+            Self::Gsuite { .. } => "gsuite",
+            Self::Okta { .. } => "okta",
+            Self::Saml { .. } => "saml",
+            Self::Oidc { .. } => "oidc",
+            Self::AuthContext { .. } => "auth_context",
+            Self::AuthMethod(_) => "auth_method",
+            Self::LoginMethod(_) => "login_method",
+            Self::ServiceToken(_) => "service_token",
+            Self::AnyValidServiceToken => "any_valid_service_token",
+            Self::Certificate => "certificate",
+            Self::CommonName(_) => "common_name",
+            Self::DevicePosture(_) => "device_posture",
+            Self::ExternalEvaluation { .. } => "external_evaluation",
+            Self::LinkedAppToken(_) => "linked_app_token",
+            Self::UserRiskScore(_) => "user_risk_score",
+            Self::CloudflareAccountMember(_) => "cloudflare_account_member",
+            Self::Unsupported(unsupported) => &unsupported.name,
         }
     }
 
-    /// Reports whether only a login can answer this rule.
+    /// Reports whether only a login can answer this rule. For a [`Rule::Group`] it depends on what
+    /// the group holds, and the answer here is no.
     pub fn needs_identity(&self) -> bool {
         match self {
-            Self::Email(_) | Self::EmailDomain(_) => true,
-            Self::Everyone | Self::Ip(_) => false,
+            Self::Email(_)
+            | Self::EmailList(_)
+            | Self::EmailDomain(_)
+            | Self::AzureAd { .. }
+            | Self::GithubOrganization { .. }
+            | Self::Gsuite { .. }
+            | Self::Okta { .. }
+            | Self::Saml { .. }
+            | Self::Oidc { .. }
+            | Self::AuthContext { .. }
+            | Self::AuthMethod(_)
+            | Self::LoginMethod(_)
+            | Self::ExternalEvaluation { .. }
+            | Self::UserRiskScore(_)
+            | Self::CloudflareAccountMember(_) => true,
+            Self::Everyone
+            | Self::Ip(_)
+            | Self::IpList(_)
+            | Self::Geo(_)
+            | Self::Group(_)
+            | Self::ServiceToken(_)
+            | Self::AnyValidServiceToken
+            | Self::Certificate
+            | Self::CommonName(_)
+            | Self::DevicePosture(_)
+            | Self::LinkedAppToken(_)
+            | Self::Unsupported(_) => false,
         }
     }
 
-    /// Answers the rule for a request.
-    pub(crate) fn evaluate(&self, request: &Request<'_>) -> Truth {
-        let email = || request.known_identity().map(Identity::email);
+    /// Reports whether the rule is about a token of a program rather than a person.
+    pub fn is_token(&self) -> bool {
+        matches!(self, Self::ServiceToken(_) | Self::AnyValidServiceToken | Self::LinkedAppToken(_))
+    }
+
+    /// Returns the identity provider that the rule names, if it names one.
+    pub fn provider(&self) -> Option<&str> {
         match self {
-            Self::Everyone => Truth::True,
-            Self::Email(listed) => by_login(email().map(|email| email == listed)),
-            Self::EmailDomain(listed) => by_login(email().map(|email| email.domain() == listed)),
-            Self::Ip(network) => by_fact(
-                Fact::ClientAddress,
-                request.client_ip_address().map(|address| network.contains(address)),
-            ),
+            Self::AzureAd { provider, .. }
+            | Self::GithubOrganization { provider, .. }
+            | Self::Gsuite { provider, .. }
+            | Self::Okta { provider, .. }
+            | Self::Oidc { provider, .. }
+            | Self::AuthContext { provider, .. }
+            | Self::LoginMethod(provider) => Some(provider),
+            Self::Saml { provider, .. } => provider.as_deref(),
+            _ => None,
         }
     }
 
     /// The rule as a condition: "e-mail ends in @example.jp".
     pub(crate) fn condition(&self) -> impl fmt::Display + '_ {
         Condition(self)
-    }
-
-    /// Reads `{"selector": {..}}`.
-    pub(crate) fn import(place: &Place<'_>) -> Result<Self, Error> {
-        let mut named = Vec::new();
-        for selector in place.fields()? {
-            check_known(&selector)?;
-            if !is_empty_shell(&selector)? {
-                named.push(selector);
-            }
-        }
-        let [selector] = named.as_slice() else {
-            return Err(place.error(Kind::RuleShape(named.len())));
-        };
-        match selector.name() {
-            "everyone" => read_nothing(selector).map(|()| Self::Everyone),
-            "email" => read_one(selector, "email").map(Self::Email),
-            "email_domain" => read_one(selector, "domain").map(Self::EmailDomain),
-            "ip" => read_one(selector, "ip").map(Self::Ip),
-            name => Err(selector.error(Kind::Unsupported(format!("selector `{name}`")))),
-        }
     }
 }
 
@@ -146,129 +292,62 @@ impl fmt::Display for Rule {
             Self::Email(address) => write!(formatter, "{address}"),
             Self::EmailDomain(domain) => write!(formatter, "anyone with an address @{domain}"),
             Self::Ip(network) => write!(formatter, "anyone at network address {network}"),
+            Self::Geo(country) => write!(formatter, "anyone in {country}"),
+            Self::GithubOrganization { name, team: None, .. } => {
+                write!(formatter, "anyone of GitHub organisation `{name}`")
+            }
+            Self::GithubOrganization { name, team: Some(team), .. } => {
+                write!(formatter, "anyone of GitHub team `{name}/{team}`")
+            }
+            other => write!(formatter, "anyone whose {}", other.condition()),
         }
-    }
-}
-
-/// The JSON form that Cloudflare's API takes.
-impl Serialize for Rule {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let value = match self {
-            Self::Everyone => Value(None),
-            Self::Email(address) => Value(Some(("email", address.to_string()))),
-            Self::EmailDomain(domain) => Value(Some(("domain", domain.to_string()))),
-            Self::Ip(network) => Value(Some(("ip", network.to_string()))),
-        };
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(self.selector(), &value)?;
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for Rule {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let node = Node::deserialize(deserializer)?;
-        Self::import(&node.root()).map_err(D::Error::custom)
-    }
-}
-
-/// The object behind a selector's name: empty, or one field.
-struct Value(Option<(&'static str, String)>);
-
-impl Serialize for Value {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(usize::from(self.0.is_some())))?;
-        if let Some((name, value)) = &self.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
     }
 }
 
 struct Condition<'a>(&'a Rule);
 
 impl fmt::Display for Condition<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Rule::Everyone => formatter.write_str("everyone"),
-            Rule::Email(address) => write!(formatter, "e-mail is {address}"),
-            Rule::EmailDomain(domain) => write!(formatter, "e-mail ends in @{domain}"),
-            Rule::Ip(network) => write!(formatter, "client address is in {network}"),
+            Rule::Everyone => f.write_str("everyone"),
+            Rule::Email(address) => write!(f, "e-mail is {address}"),
+            Rule::EmailList(id) => write!(f, "e-mail is on list `{id}`"),
+            Rule::EmailDomain(domain) => write!(f, "e-mail ends in @{domain}"),
+            Rule::Ip(network) => write!(f, "client address is in {network}"),
+            Rule::IpList(id) => write!(f, "client address is on list `{id}`"),
+            Rule::Geo(country) => write!(f, "country is {country}"),
+            Rule::Group(id) => write!(f, "request matches group `{id}`"),
+            Rule::AzureAd { id, .. } => write!(f, "Entra group is `{id}`"),
+            Rule::GithubOrganization { name, team: None, .. } => {
+                write!(f, "GitHub organisation is `{name}`")
+            }
+            Rule::GithubOrganization { name, team: Some(team), .. } => {
+                write!(f, "GitHub team is `{name}/{team}`")
+            }
+            Rule::Gsuite { email, .. } => write!(f, "Google group is {email}"),
+            Rule::Okta { name, .. } => write!(f, "Okta group is `{name}`"),
+            Rule::Saml { attribute, value, .. } => {
+                write!(f, "SAML attribute `{attribute}` is `{value}`")
+            }
+            Rule::Oidc { claim, value, .. } => write!(f, "OIDC claim `{claim}` is `{value}`"),
+            Rule::AuthContext { class, .. } => write!(f, "authentication context is `{class}`"),
+            Rule::AuthMethod(method) => write!(f, "login used method `{method}`"),
+            Rule::LoginMethod(id) => write!(f, "login came through provider `{id}`"),
+            Rule::ServiceToken(id) => write!(f, "service token is `{id}`"),
+            Rule::AnyValidServiceToken => f.write_str("service token is valid"),
+            Rule::Certificate => f.write_str("client certificate is valid"),
+            Rule::CommonName(name) => write!(f, "client certificate has common name `{name}`"),
+            Rule::DevicePosture(id) => write!(f, "device passes check `{id}`"),
+            Rule::ExternalEvaluation { evaluate_url, .. } => {
+                write!(f, "external evaluation `{evaluate_url}` says yes")
+            }
+            Rule::LinkedAppToken(id) => write!(f, "request has a token of application `{id}`"),
+            Rule::UserRiskScore(levels) => write!(f, "risk is {levels}"),
+            Rule::CloudflareAccountMember(None) => f.write_str("account is a Cloudflare account"),
+            Rule::CloudflareAccountMember(Some(id)) => write!(f, "account is `{id}`"),
+            Rule::Unsupported(unsupported) => {
+                write!(f, "unsupported selector `{}` holds", unsupported.name)
+            }
         }
     }
 }
-
-fn by_login(answer: Option<bool>) -> Truth {
-    answer.map_or(Truth::Unknown(Gap::NeedsIdentity), Truth::from)
-}
-
-fn by_fact(fact: Fact, answer: Option<bool>) -> Truth {
-    answer.map_or(Truth::Unknown(Gap::Missing(fact)), Truth::from)
-}
-
-/// Refuses a selector that not even Cloudflare has.
-fn check_known(selector: &Place<'_>) -> Result<(), Error> {
-    let name = selector.name();
-    if SELECTORS.contains(&name) || LATER_SELECTORS.contains(&name) {
-        return Ok(());
-    }
-    Err(selector.error(Kind::unknown_selector(name, &SELECTORS)))
-}
-
-/// Reports whether a selector that needs a value came without one, as the API has returned them.
-fn is_empty_shell(selector: &Place<'_>) -> Result<bool, Error> {
-    if PRESENCE_SELECTORS.contains(&selector.name()) || !selector.is_object() {
-        return Ok(false);
-    }
-    Ok(selector.fields()?.next().is_none())
-}
-
-fn read_nothing(selector: &Place<'_>) -> Result<(), Error> {
-    match selector.fields()?.next() {
-        Some(stranger) => Err(stranger.unknown_field()),
-        None => Ok(()),
-    }
-}
-
-fn read_one<T: FromStr<Err = Error>>(selector: &Place<'_>, name: &'static str) -> Result<T, Error> {
-    if let Some(stranger) = selector.fields()?.find(|field| field.name() != name) {
-        return Err(stranger.unknown_field());
-    }
-    match selector.field(name)? {
-        Some(field) => field.parse(),
-        None => Err(selector.error(Kind::MissingField(name))),
-    }
-}
-
-/// What this version evaluates.
-const SELECTORS: [&str; 4] = ["email", "email_domain", "everyone", "ip"];
-
-/// What Cloudflare has besides. To skip one could open a door, so it is an error to use it.
-const LATER_SELECTORS: [&str; 22] = [
-    "any_valid_service_token",
-    "auth_context",
-    "auth_method",
-    "azureAD",
-    "certificate",
-    "cloudflare_account_member",
-    "common_name",
-    "device_posture",
-    "email_list",
-    "external_evaluation",
-    "geo",
-    "github-organization",
-    "group",
-    "gsuite",
-    "ip_list",
-    "linked_app_token",
-    "login_method",
-    "oidc",
-    "okta",
-    "saml",
-    "service_token",
-    "user_risk_score",
-];
-
-/// Selectors whose empty object is their value.
-const PRESENCE_SELECTORS: [&str; 4] =
-    ["any_valid_service_token", "certificate", "cloudflare_account_member", "everyone"];

@@ -1,87 +1,89 @@
-//! Three truth values. A fact that is not known must not be mistaken for one that is false.
+//! Three truth values, and for what is unknown, what asking could make of it.
 
-use std::fmt;
-
-/// The value of a rule, a policy, or any part of them.
+/// The value of a rule, a policy, or any part of them: true, false or unknown.
+///
+/// What is unknown is of two kinds. A login (or the answer of an external evaluation) can still be
+/// asked for; a fact that the host could not determine can't. Four bits tell them apart, also for
+/// sums and products of both: whether the value is certainly true, certainly false, and whether
+/// asking alone could make it true or false while each missing fact turns out for the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Truth {
-    True,
-    False,
-    Unknown(Gap),
-}
+pub(crate) struct Truth(u8);
 
-/// Why a value is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Gap {
-    /// Nobody has logged in; a login would fill the gap.
-    NeedsIdentity,
-    /// The caller did not supply the fact; no login will.
-    Missing(Fact),
-}
-
-/// Names a fact that the caller may leave unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Fact {
-    /// The address of the visitor's end of the connection.
-    ClientAddress,
-}
-
-impl fmt::Display for Fact {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::ClientAddress => "the client address",
-        })
-    }
-}
+const IS_TRUE: u8 = 1;
+const IS_FALSE: u8 = 2;
+const COULD_BE_TRUE: u8 = 4;
+const COULD_BE_FALSE: u8 = 8;
+/// The bits that speak for truth, and those that speak against it.
+const FOR: u8 = IS_TRUE | COULD_BE_TRUE;
+const AGAINST: u8 = IS_FALSE | COULD_BE_FALSE;
 
 impl Truth {
-    /// True if any is true.
-    ///
-    /// Among unknowns a login that could make one true outweighs a fact that no login brings.
+    pub(crate) const TRUE: Self = Self(FOR);
+    pub(crate) const FALSE: Self = Self(AGAINST);
+    /// Unknown until somebody is asked.
+    pub(crate) const ASKABLE: Self = Self(COULD_BE_TRUE | COULD_BE_FALSE);
+    /// Unknown for good.
+    pub(crate) const MISSING: Self = Self(0);
+
+    pub(crate) fn is_true(self) -> bool {
+        self.0 & IS_TRUE != 0
+    }
+
+    pub(crate) fn is_false(self) -> bool {
+        self.0 & IS_FALSE != 0
+    }
+
+    /// Whether it is true, or asking alone could make it so.
+    pub(crate) fn could_be_true(self) -> bool {
+        self.0 & COULD_BE_TRUE != 0
+    }
+
+    /// Whether it is false, or asking alone could make it so.
+    pub(crate) fn could_be_false(self) -> bool {
+        self.0 & COULD_BE_FALSE != 0
+    }
+
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self((self.0 | other.0) & FOR | (self.0 & other.0) & AGAINST)
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self((self.0 & other.0) & FOR | (self.0 | other.0) & AGAINST)
+    }
+
+    pub(crate) fn not(self) -> Self {
+        let (true_bits, false_bits) = (self.0 & FOR, self.0 & AGAINST);
+        Self(true_bits << 1 | false_bits >> 1)
+    }
+
+    /// True if any is true; false if there is none.
     pub(crate) fn any(values: impl IntoIterator<Item = Self>) -> Self {
-        let mut sum = Self::False;
+        let mut sum = Self::FALSE;
         for value in values {
-            sum = match (sum, value) {
-                (_, Self::True) => return Self::True,
-                (Self::False, other) | (other, Self::False) => other,
-                (_, login @ Self::Unknown(Gap::NeedsIdentity)) => login,
-                (first, _) => first,
-            };
+            sum = sum.or(value);
+            if sum.is_true() {
+                break;
+            }
         }
         sum
     }
 
-    /// True if all are true.
-    ///
-    /// Among unknowns the fact that no login brings outweighs: with it unknown, no login can make
-    /// the whole true.
+    /// True if all are true; true if there is none.
     pub(crate) fn all(values: impl IntoIterator<Item = Self>) -> Self {
-        let mut product = Self::True;
+        let mut product = Self::TRUE;
         for value in values {
-            product = match (product, value) {
-                (_, Self::False) => return Self::False,
-                (Self::True, other) | (other, Self::True) => other,
-                (Self::Unknown(Gap::NeedsIdentity), missing) => missing,
-                (first, _) => first,
-            };
+            product = product.and(value);
+            if product.is_false() {
+                break;
+            }
         }
         product
-    }
-
-    /// The opposite; what is unknown stays so, for the same reason.
-    pub(crate) fn negate(self) -> Self {
-        match self {
-            Self::True => Self::False,
-            Self::False => Self::True,
-            unknown @ Self::Unknown(_) => unknown,
-        }
     }
 }
 
 impl From<bool> for Truth {
     fn from(value: bool) -> Self {
-        if value { Self::True } else { Self::False }
+        if value { Self::TRUE } else { Self::FALSE }
     }
 }
 
@@ -89,34 +91,41 @@ impl From<bool> for Truth {
 mod tests {
     use super::*;
 
-    const LOGIN: Truth = Truth::Unknown(Gap::NeedsIdentity);
-    const MISSING: Truth = Truth::Unknown(Gap::Missing(Fact::ClientAddress));
-    const VALUES: [Truth; 4] = [Truth::True, Truth::False, LOGIN, MISSING];
+    const VALUES: [Truth; 4] = [Truth::TRUE, Truth::FALSE, Truth::ASKABLE, Truth::MISSING];
 
     #[test]
     fn order_of_operands_never_matters() {
         for a in VALUES {
             for b in VALUES {
-                assert_eq!(Truth::any([a, b]), Truth::any([b, a]), "{a:?} {b:?}");
-                assert_eq!(Truth::all([a, b]), Truth::all([b, a]), "{a:?} {b:?}");
+                assert_eq!(a.or(b), b.or(a), "{a:?} {b:?}");
+                assert_eq!(a.and(b), b.and(a), "{a:?} {b:?}");
+                assert_eq!(a.or(b).not(), a.not().and(b.not()), "De Morgan, {a:?} {b:?}");
             }
         }
     }
 
     #[test]
     fn unknown_gives_way_only_to_what_decides() {
-        assert_eq!(Truth::any([MISSING, Truth::True]), Truth::True);
-        assert_eq!(Truth::any([MISSING, Truth::False]), MISSING);
-        assert_eq!(Truth::any([MISSING, LOGIN]), LOGIN);
-        assert_eq!(Truth::all([MISSING, Truth::False]), Truth::False);
-        assert_eq!(Truth::all([MISSING, Truth::True]), MISSING);
-        assert_eq!(Truth::all([MISSING, LOGIN]), MISSING);
-        assert_eq!(MISSING.negate(), MISSING);
+        let (ask, missing) = (Truth::ASKABLE, Truth::MISSING);
+        assert_eq!(missing.or(Truth::TRUE), Truth::TRUE);
+        assert_eq!(missing.or(Truth::FALSE), missing);
+        assert_eq!(missing.and(Truth::FALSE), Truth::FALSE);
+        assert_eq!(missing.and(Truth::TRUE), missing);
+        assert_eq!(missing.not(), missing);
+        assert_eq!(ask.not(), ask);
+    }
+
+    #[test]
+    fn asking_helps_a_sum_but_not_a_product_with_a_missing_fact() {
+        let sum = Truth::ASKABLE.or(Truth::MISSING);
+        assert!(sum.could_be_true() && !sum.could_be_false() && !sum.is_true());
+        let product = Truth::ASKABLE.and(Truth::MISSING);
+        assert!(!product.could_be_true() && product.could_be_false() && !product.is_false());
     }
 
     #[test]
     fn nothing_to_choose_from_is_false_and_nothing_to_demand_is_true() {
-        assert_eq!(Truth::any([]), Truth::False);
-        assert_eq!(Truth::all([]), Truth::True);
+        assert_eq!(Truth::any([]), Truth::FALSE);
+        assert_eq!(Truth::all([]), Truth::TRUE);
     }
 }

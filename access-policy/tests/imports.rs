@@ -56,7 +56,7 @@ fn check(case: &Case, result: Result<Engine, Error>) -> Result<(), String> {
 fn serde_applies_the_same_rules_and_names_the_place() {
     let text = r#"{"applications": [{"domain": "a.example", "polices": []}]}"#;
     let error = serde_json::from_str::<Policies>(text).unwrap_err().to_string();
-    assert!(error.contains("applications[0].polices: unknown field `polices`"), "{error}");
+    assert!(error.contains("/applications/0/polices: unknown field `polices`"), "{error}");
 }
 
 #[test]

@@ -3,14 +3,24 @@
 
 use std::net::IpAddr;
 
-use access_policy::{Action, Application, Policies, Policy, Rule};
+use access_policy::{Action, Application, Fact, ListItems, Policies, Policy, PolicyEntry, Rule};
 
 /// What the reference knows about a request; hosts and paths come normalised and plain.
 pub(crate) struct Facts<'a> {
     pub(crate) host: &'a str,
     pub(crate) path: &'a str,
     pub(crate) address: Option<IpAddr>,
-    pub(crate) email: Option<&'a str>,
+    pub(crate) country: Option<&'a str>,
+    /// The common name.
+    pub(crate) certificate: Fact<&'a str>,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) person: Option<Person<'a>>,
+}
+
+pub(crate) struct Person<'a> {
+    pub(crate) email: &'a str,
+    pub(crate) provider: Option<&'a str>,
+    pub(crate) groups: Option<Vec<&'a str>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,24 +38,38 @@ pub(crate) fn decide(policies: &Policies, facts: &Facts<'_>) -> Verdict {
     let Some(application) = application(policies, facts) else {
         return ("no application", None, None);
     };
-    let (outcome, policy) = judge(application, facts);
+    let (outcome, policy) = judge(policies, application, facts);
     (outcome, Some(application.name.clone()), policy.map(|policy| policy.name.clone()))
 }
 
 /// Section 3.3 of the specification, sentence by sentence.
 fn judge<'a>(
+    policies: &'a Policies,
     application: &'a Application,
     facts: &Facts<'_>,
 ) -> (&'static str, Option<&'a Policy>) {
-    for policy in &application.policies {
-        if policy.decision == Action::Bypass && matches(policy, facts) == Answer::Yes {
-            return ("bypass", Some(policy));
+    let all: Vec<&Policy> = application
+        .policies
+        .iter()
+        .map(|entry| match entry {
+            PolicyEntry::Inline(policy) => policy,
+            PolicyEntry::Link(_) => panic!("the small world has no reusable policies"),
+        })
+        .collect();
+    let answers: Vec<Answer> = all.iter().map(|policy| matches(policies, policy, facts)).collect();
+    let asked = || all.iter().copied().zip(answers.iter().copied());
+    for (policy, answer) in asked() {
+        if answer == Answer::Yes {
+            match policy.decision {
+                Action::Bypass => return ("bypass", Some(policy)),
+                Action::NonIdentity => return ("service", Some(policy)),
+                Action::Allow | Action::Deny => {}
+            }
         }
     }
     let mut open: Option<&Policy> = None;
-    let is_logged_in = facts.email.is_some();
-    for policy in &application.policies {
-        let answer = matches(policy, facts);
+    let is_logged_in = facts.person.is_some();
+    for (policy, answer) in asked() {
         if policy.decision == Action::Allow {
             if answer == Answer::Yes && is_logged_in {
                 return ("allow", Some(policy));
@@ -71,82 +95,162 @@ fn judge<'a>(
         return ("login", open);
     }
     // For the report only: would a fact have opened something?
-    let first_gap = |action| {
-        application
-            .policies
-            .iter()
-            .find(|policy| policy.decision == action && matches(policy, facts) == Answer::Missing)
+    let first_gap = |is_first_phase: bool| {
+        asked().find(|(policy, answer)| {
+            let is_first = matches!(policy.decision, Action::Bypass | Action::NonIdentity);
+            policy.decision != Action::Deny
+                && is_first == is_first_phase
+                && *answer == Answer::Missing
+        })
     };
-    match first_gap(Action::Bypass).or_else(|| first_gap(Action::Allow)) {
-        Some(policy) => ("missing", Some(policy)),
+    match first_gap(true).or_else(|| first_gap(false)) {
+        Some((policy, _)) => ("missing", Some(policy)),
         None => ("deny", None),
     }
 }
 
-/// Tries what a login and the missing fact could turn out to be, in place of a logic of unknowns.
-fn matches(policy: &Policy, facts: &Facts<'_>) -> Answer {
-    let possible = |email_known: bool, address_known: bool| {
-        let rules: Vec<&Rule> =
-            policy.include.iter().chain(&policy.require).chain(&policy.exclude).collect();
-        // Each rule that can't be answered may go either way, on its own.
-        let free: Vec<usize> = (0..rules.len())
-            .filter(|&at| answer(rules[at], facts, email_known, address_known).is_none())
-            .collect();
-        let mut results = Vec::new();
-        for choice in 0..1_u32 << free.len() {
-            let values: Vec<bool> = (0..rules.len())
-                .map(|at| match free.iter().position(|&f| f == at) {
-                    Some(bit) => choice >> bit & 1 == 1,
-                    None => answer(rules[at], facts, email_known, address_known).unwrap(),
-                })
-                .collect();
-            let (included, rest) = values.split_at(policy.include.len());
-            let (required, excluded) = rest.split_at(policy.require.len());
-            results.push(
-                included.iter().any(|v| *v)
-                    && required.iter().all(|v| *v)
-                    && !excluded.iter().any(|v| *v),
-            );
-        }
-        results
-    };
-    let results = possible(facts.email.is_some(), facts.address.is_some());
-    if results.iter().all(|v| *v) {
-        return Answer::Yes;
+/// What is known about one rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaf {
+    Known(bool),
+    NeedsLogin,
+    Missing,
+}
+
+/// Tries what a login and the missing facts could turn out to be, in place of a logic of unknowns.
+fn matches(policies: &Policies, policy: &Policy, facts: &Facts<'_>) -> Answer {
+    // Each rule that can't be answered may go either way, on its own.
+    let mut unknown = 0_u32;
+    let _ = formula(policies, policy, &mut |rule, _| {
+        let is_unknown = !matches!(leaf(policies, rule, facts), Leaf::Known(_));
+        unknown += u32::from(is_unknown);
+        true
+    });
+    let (mut can_hold, mut can_fail) = (false, false);
+    for choice in 0..1_u32 << unknown {
+        let mut rest = choice;
+        let holds = formula(policies, policy, &mut |rule, _| match leaf(policies, rule, facts) {
+            Leaf::Known(value) => value,
+            Leaf::NeedsLogin | Leaf::Missing => {
+                let value = rest & 1 == 1;
+                rest >>= 1;
+                value
+            }
+        });
+        can_hold |= holds;
+        can_fail |= !holds;
     }
-    if results.iter().all(|v| !*v) {
-        return Answer::No;
+    match (can_hold, can_fail) {
+        (true, false) => return Answer::Yes,
+        (false, _) => return Answer::No,
+        (true, true) if facts.person.is_some() => return Answer::Missing,
+        (true, true) => {}
     }
-    if facts.email.is_some() {
-        return Answer::Missing;
-    }
-    // Could a login alone bring the good turn, with the missing fact at its worst?
+    // Could a login alone bring the good turn, with the missing facts at their worst?
     let good = policy.decision != Action::Deny;
-    let supposed = |rule: &Rule, helps_a_match: bool| match rule {
-        Rule::Email(_) | Rule::EmailDomain(_) => helps_a_match == good,
-        Rule::Ip(_) if facts.address.is_none() => helps_a_match != good,
-        rule => answer(rule, facts, true, true).unwrap(),
-    };
-    let turn = policy.include.iter().any(|rule| supposed(rule, true))
-        && policy.require.iter().all(|rule| supposed(rule, true))
-        && !policy.exclude.iter().any(|rule| supposed(rule, false));
+    let turn = formula(policies, policy, &mut |rule, helps| match leaf(policies, rule, facts) {
+        Leaf::Known(value) => value,
+        Leaf::NeedsLogin => helps == good,
+        Leaf::Missing => helps != good,
+    });
     if turn == good { Answer::AfterLogin } else { Answer::Missing }
 }
 
-fn answer(rule: &Rule, facts: &Facts<'_>, email_known: bool, address_known: bool) -> Option<bool> {
-    let email = facts.email.filter(|_| email_known).map(str::to_ascii_lowercase);
-    match rule {
-        Rule::Everyone => Some(true),
-        Rule::Email(listed) => email.map(|email| email == listed.to_string()),
-        Rule::EmailDomain(listed) => {
-            email.map(|email| email.split('@').nth(1) == Some(&listed.to_string()))
+/// Section 3.2, with groups written out. `value` learns whether the truth of a rule helps a match.
+fn formula(
+    policies: &Policies,
+    policy: &Policy,
+    value: &mut dyn FnMut(&Rule, bool) -> bool,
+) -> bool {
+    clauses(policies, &policy.include, &policy.require, &policy.exclude, true, value)
+}
+
+fn clauses(
+    policies: &Policies,
+    include: &[Rule],
+    require: &[Rule],
+    exclude: &[Rule],
+    helps: bool,
+    value: &mut dyn FnMut(&Rule, bool) -> bool,
+) -> bool {
+    let mut each = |rules: &[Rule], helps: bool| {
+        let mut values = Vec::new();
+        for rule in rules {
+            values.push(match rule {
+                Rule::Group(id) => {
+                    let group = policies.groups.iter().find(|group| group.id == *id).unwrap();
+                    let (a, b, c) = (&group.include, &group.require, &group.exclude);
+                    clauses(policies, a, b, c, helps, &mut *value)
+                }
+                rule => value(rule, helps),
+            });
         }
+        values
+    };
+    let (included, required) = (each(include, helps), each(require, helps));
+    let excluded = each(exclude, !helps);
+    included.contains(&true) && !required.contains(&false) && !excluded.contains(&true)
+}
+
+fn leaf(policies: &Policies, rule: &Rule, facts: &Facts<'_>) -> Leaf {
+    let by_person =
+        |test: &dyn Fn(&Person<'_>) -> Leaf| facts.person.as_ref().map_or(Leaf::NeedsLogin, test);
+    let member = |wanted: &str, provider: &str, folds: bool| {
+        by_person(&|person| match (person.provider, &person.groups) {
+            (Some(known), _) if known != provider => Leaf::Known(false),
+            (None, _) | (Some(_), None) => Leaf::Missing,
+            (Some(_), Some(groups)) => Leaf::Known(groups.iter().any(|group| {
+                if folds { group.to_ascii_lowercase() == wanted } else { *group == wanted }
+            })),
+        })
+    };
+    match rule {
+        Rule::Everyone => Leaf::Known(true),
+        Rule::Email(listed) => {
+            by_person(&|person| Leaf::Known(lower(person.email) == listed.to_string()))
+        }
+        Rule::EmailDomain(listed) => by_person(&|person| {
+            Leaf::Known(lower(person.email).split('@').nth(1) == Some(&listed.to_string()))
+        }),
+        Rule::EmailList(id) => by_person(&|person| {
+            let ListItems::Emails(items) = &list(policies, id) else {
+                panic!("not a list of people")
+            };
+            Leaf::Known(items.iter().any(|item| item.to_string() == lower(person.email)))
+        }),
         Rule::Ip(network) => facts
             .address
-            .filter(|_| address_known)
-            .map(|address| inside(&network.to_string(), address)),
+            .map_or(Leaf::Missing, |address| Leaf::Known(inside(&network.to_string(), address))),
+        Rule::IpList(id) => facts.address.map_or(Leaf::Missing, |address| {
+            let ListItems::Networks(items) = &list(policies, id) else { panic!("not of places") };
+            Leaf::Known(items.iter().any(|item| inside(&item.to_string(), address)))
+        }),
+        Rule::Geo(country) => match facts.country {
+            Some(known) if known == country.as_str() => Leaf::Known(true),
+            None | Some("XX") => Leaf::Missing,
+            Some(_) => Leaf::Known(false),
+        },
+        Rule::Certificate => match facts.certificate {
+            Fact::Unavailable => Leaf::Missing,
+            found => Leaf::Known(found.known().is_some()),
+        },
+        Rule::CommonName(name) => match facts.certificate {
+            Fact::Unavailable => Leaf::Missing,
+            found => Leaf::Known(found.known() == Some(name)),
+        },
+        Rule::ServiceToken(id) => Leaf::Known(facts.token == Some(id)),
+        Rule::Okta { name, provider } => member(name, provider, false),
+        Rule::AzureAd { id, provider } => member(id, provider, true),
         _ => panic!("the reference lacks a selector"),
     }
+}
+
+fn list<'a>(policies: &'a Policies, id: &str) -> &'a ListItems {
+    &policies.lists.iter().find(|list| &*list.id == id).unwrap().items
+}
+
+fn lower(text: &str) -> String {
+    text.to_ascii_lowercase()
 }
 
 /// Compares addresses bit by bit.

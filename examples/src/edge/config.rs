@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use access_policy::{Application, Policies, Policy, Rule};
+use access_policy::{Application, Policies, Policy, PolicyEntry, Rule};
 use anyhow::{Context as _, bail};
 use otp_auth::mail::SmtpMailer;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -212,7 +212,20 @@ impl Config {
             }]});
             let mut policies = Policies::from_json(&document.to_string())
                 .with_context(|| format!("in `{}`", file.display()))?;
-            return policies.applications.pop().context("no application");
+            let application = policies.applications.pop().context("no application")?;
+            for entry in &application.policies {
+                if let PolicyEntry::Inline(policy) = entry
+                    && policy.obligations().is_some()
+                {
+                    bail!(
+                        "in `{}`: policy `{}` demands more than a login (a second factor, an \
+                         approval, a purpose, isolation), which this edge can't enforce",
+                        file.display(),
+                        policy.name.escape_debug()
+                    );
+                }
+            }
+            return Ok(application);
         }
         let mut policy = Policy::allow("allow");
         for mail in &app.allow {

@@ -59,10 +59,17 @@ impl Gate {
         let is_same = decision.application().map(|it| &it.id) == application.map(|it| &it.id);
         match decision.outcome() {
             Outcome::Allow if is_same => self.forward(head, body, session.as_ref()).await,
-            Outcome::Bypass if is_same => self.forward(head, body, None).await,
+            Outcome::Bypass | Outcome::ServiceAuth if is_same => {
+                self.forward(head, body, None).await
+            }
             Outcome::NeedsIdentity => self.ask_to_sign_in(&head, &decision),
             Outcome::Deny(class) => refuse(&head, class, session.as_ref()),
-            Outcome::Allow | Outcome::Bypass => refuse(&head, DenyClass::AmbiguousPath, None),
+            Outcome::Allow | Outcome::Bypass | Outcome::ServiceAuth => {
+                refuse(&head, DenyClass::AmbiguousPath, None)
+            }
+            // This edge asks no external services, and answers no preflight requests itself.
+            Outcome::NeedsExternal => refuse(&head, DenyClass::MissingFact, session.as_ref()),
+            Outcome::RespondPreflight => refuse(&head, DenyClass::Preflight, session.as_ref()),
         }
     }
 
