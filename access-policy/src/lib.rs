@@ -27,24 +27,37 @@
 //! # Ok::<(), access_policy::Error>(())
 //! ```
 //!
+//! # Where to begin
+//!
+//! - [`Policies::import`] reads a configuration, and [`Policies`] can be built in code.
+//! - [`Engine::compile`] checks it; [`Engine::decide`] answers a [`Request`] with a [`Decision`].
+//! - [`Decision::reason`], [`Decision::explain`], [`Engine::why_not`] and [`AuditRecord`] say why.
+//! - [`Engine::lint`], [`Engine::reach`] and [`Engine::changes`] say what a configuration can do.
+//! - [`Suite`] holds what administrators expect of it.
+//! - [`cloudflare`] says what is Cloudflare's documented behaviour and what is our choice.
+//!
 //! # Map
 //!
 //! Low to high; a module imports only from those above it in this table.
 //!
 //! | modules | what they hold |
 //! |---|---|
-//! | `limits` `error` `truth` `duration` `glob` `document` | bounds, [`Error`], three-valued logic, notation, the place of a fault |
-//! | `domain` `email` `network` `host` `path` | [`Domain`], [`EmailAddress`], [`Network`]; one normal form each, for rules and requests |
+//! | `limits` `error` `truth` `fact` `duration` `glob` `table` | bounds, [`Error`], what is unknown, notation, look-up tables |
+//! | `node` `document` | parsed documents that know the place of each value |
+//! | `domain` `email` `network` `country` `risk` `host` `path` | values with one normal form each, for rules and requests |
 //! | `identity` `request` | [`Identity`] and [`Request`]: the facts |
-//! | `rule` `policy` `destination` `application` `policies` | [`Rule`], [`Policy`], [`Destination`], [`Application`], [`Policies`]: the model |
-//! | `outcome` `evaluate` `index` | [`Outcome`] and [`Reason`], the walk through policies, the way to the application |
-//! | `explanation` `decision` `engine` | [`Explanation`], [`Decision`], [`Engine`] |
+//! | `rule` `selector` `obligation` `cors` `settings` `group` `list` `organization` `policy` `destination` `application` `policies` | the model, and each part's JSON |
+//! | `terraform` `import` | whole configurations |
+//! | `answer` `catalog` | the answer to one rule, and to rules that name others |
+//! | `outcome` `program` `compile` `evaluate` `index` `trace` | the compiled form, and the walk through it |
+//! | `scenario` `judgement` `explanation` `visitor` `decision` `engine` | questions and answers |
+//! | `suite` `audit` `space` `analysis` `why_not` `lint` | expectations, records, and what can be known without a request |
 //!
-//! # What this version covers
+//! # Features
 //!
-//! The selectors `everyone`, `email`, `email_domain` and `ip`. The other 22 of Cloudflare's, service
-//! policies, rule groups, lists and reusable policies are recognised and refused with
-//! [`ErrorClass::Unsupported`]; they are never skipped.
+//! | feature | what it brings |
+//! |---|---|
+//! | `idna` | domains, hosts and addresses with letters beyond ASCII; without it they are refused |
 //!
 //! # Stability
 //!
@@ -144,6 +157,9 @@ pub use crate::{
     visitor::VisitorReason,
     why_not::Remedy,
 };
+
+#[doc = include_str!("../docs/cloudflare.md")]
+pub mod cloudflare {}
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
