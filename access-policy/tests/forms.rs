@@ -163,7 +163,8 @@ fn a_block_of_provider_4_is_several_rules() {
         .map(|rule| serde_json::to_value(rule).unwrap())
         .collect();
     let key = |value: &Value| value.to_string();
-    (expected.sort_by_key(key), found.sort_by_key(key));
+    expected.sort_by_key(key);
+    found.sort_by_key(key);
     assert_eq!(found, expected);
 }
 
@@ -310,7 +311,7 @@ fn oversized_and_deeply_nested_documents_are_refused_with_the_limit() {
         format!(r#"[{{"name": "{}", "domain": "x.example", "policies": []}}]"#, "x".repeat(5_000));
     let error = Policies::from_json(&long).unwrap_err();
     assert!(error.to_string().contains("limit of 4096"), "{error}");
-    let wide: String = (0..300).map(|n| format!(r#""k{n}": 1,"#)).collect();
+    let wide = (0..300).map(|n| format!(r#""k{n}": 1,"#)).collect::<Vec<_>>().concat();
     let error = Policies::from_json(&format!(r#"{{{wide} "applications": []}}"#)).unwrap_err();
     assert!(error.to_string().contains("limit of 256"), "{error}");
     for bytes in [&b"\xff\xfe"[..], b"", b"null", b"\"", b"{\"a\":\"\\ud800\"}"] {

@@ -14,6 +14,10 @@ fn values_match_the_table() {
     let mut failures = Vec::new();
     for (kind, cases) in &kinds {
         for (text, expected) in cases {
+            // Names beyond ASCII need the feature `idna`.
+            if cfg!(not(feature = "idna")) && (!text.is_ascii() || text.contains("xn--")) {
+                continue;
+            }
             let found = normalise(kind, text);
             if found.as_ref().ok() != expected.as_ref() {
                 failures.push(format!("{kind} `{text}`: expected {expected:?}, found {found:?}"));
