@@ -196,8 +196,13 @@ impl From<h2::Error> for Error {
 
 impl From<capnp::Error> for Error {
     fn from(error: capnp::Error) -> Self {
-        Self::from(ErrorKind::Peer("an unreadable message on the control stream".into()))
-            .with_source(error)
+        let limit = match error.kind {
+            capnp::ErrorKind::ReadLimitExceeded => Some("RPC_TRAVERSALS"),
+            capnp::ErrorKind::NestingLimitExceeded => Some("RPC_NESTING"),
+            _ => None,
+        };
+        let what = "an unreadable message on the control stream";
+        Self { limit, ..Self::from(ErrorKind::Peer(what.into())) }.with_source(error)
     }
 }
 

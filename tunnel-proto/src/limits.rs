@@ -27,7 +27,8 @@ pub const RPC_QUESTIONS: usize = 64;
 /// Answers queued for a connector that does not read. More ends the stream.
 pub const RPC_OUTPUT_BYTES: usize = 1024 * 1024;
 
-/// From the end of TLS to a registration, on both ends; cloudflared gives up after 5 s.
+/// From the end of TLS to a registration, on both ends. cloudflared gives up after 5 s; then the
+/// connection ends, so that nobody holds one without a name.
 pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections that one source address may make at once, and the time after which it may make one more:
@@ -52,7 +53,12 @@ pub const UNREGISTERED: u32 = 2_000;
 /// all owe, strangers are refused before TLS.
 pub const SOURCES: usize = 65_536;
 
-/// How long a refused connector may take to read why, before the edge hangs up.
+/// From one search of a full table of sources for those that owe nothing to the next: it goes through
+/// all, and strangers must not make it happen for each.
+pub const SOURCES_REST: Duration = Duration::from_secs(1);
+
+/// How long a refused connector may take to read why, before the edge hangs up: hanging up at once would
+/// lose what is on its way to it.
 pub const REFUSAL_LINGER: Duration = Duration::from_millis(500);
 
 /// An origin's header list as one serialized value, with what is around it, and an origin's trailers:
@@ -98,7 +104,8 @@ pub const HELD_BYTES: usize = CONNECTION_WINDOW as usize / 2;
 /// The smallest share: a frame or two, or a slow reader would wait for each.
 pub const HELD_SHARE_BYTES: usize = 64 * 1024;
 
-/// How long a reader may take nothing before its body can be reset to make room.
+/// How long a reader may take nothing before its body can be reset to make room: a visitor's network may
+/// be away for a second, and two are not yet a stop.
 pub const STALL_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a visitor may take nothing of what lies there for him, even if there is room; then the body
@@ -119,21 +126,45 @@ pub const DATA_FRAME_BUDGET: usize = 64 * 1024 * 1024;
 /// Largest DATA frame we take and send. Larger ones are slower and delay other streams.
 pub const FRAME_BYTES: u32 = 64 * 1024;
 
-/// Unsent bytes that one stream may hold; then its source is not read any further.
+/// Unsent bytes that one stream may hold; then its source is not read any further. As much as a quick
+/// peer takes in a round trip of a millisecond or two.
 pub const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Requests that the edge may have open on one connection. More wait, then fail as busy.
 pub const CONCURRENT_STREAMS: u32 = 1_000;
 
-/// How long a request waits for a free stream before it fails as busy.
+/// How long a request waits for a free stream before it fails as busy: a visitor waits no longer for a page
+/// that does not begin.
 pub const STREAM_WAIT: Duration = Duration::from_secs(10);
 
 /// Requests that wait for a stream of one connection. More fail as busy at once.
 pub const STREAM_WAITERS: usize = 1_000;
 
-/// Time between two questions to a peer whether it is alive.
+/// How long a smaller window is kept at least before it may grow again, so that a number of streams that
+/// goes up and down does not make a SETTINGS frame each time.
+pub const WINDOW_REST: Duration = Duration::from_secs(1);
+
+/// Frames kept back until a turn of the scheduler is over, so that many small ones leave in one
+/// write; a full buffer is written out by the next frame. A TLS record holds 16 KiB: four of them.
+pub const CORK_BYTES: usize = 64 * 1024;
+
+/// Frames from this length on are not kept back: copying them would cost more than a write.
+pub const CORK_COPY_BYTES: usize = 8 * 1024;
+
+/// Frames of a body below this length are joined while their reader is away, because each piece costs
+/// some 100 bytes beside its content; longer ones are passed on as they are.
+pub const JOINED_FRAME_BYTES: usize = 1024;
+
+/// Bytes of a WebSocket or TCP flow that are read at once, which is also what a TLS record holds. They
+/// live on the stack, so a pair that waits holds none.
+pub const RELAY_CHUNK_BYTES: usize = 16 * 1024;
+
+/// Time between two questions to a peer whether it is alive: a connection that broke without a word is
+/// noticed within this and [`PING_TIMEOUT`], and boxes on the way do not forget it.
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a peer may take to say that it is alive; then the connection ends.
+
+/// How long a peer may take to say that it is alive; then the connection ends. It is longer than any
+/// round trip with lost packets in it.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// PING frames that a peer may send in a second. A peer that looks for signs of life sends one in
@@ -178,7 +209,24 @@ pub const OTHER_FRAMES_PER_SECOND: u32 = 1_000;
 /// Frames of one kind that a peer can have earned by what it was sent: those of a busy second.
 pub const EARNED_FRAMES: u32 = 100_000;
 
-/// A TCP connection and a TLS handshake to the edge, each.
+/// Connections that one connector keeps: more than any edge has nodes. It is told of with one byte;
+/// another number is the caller's fault.
+pub const CONNECTOR_CONNECTIONS: u8 = 64;
+
+/// How long the requests in flight may go on once a connector or an edge takes its leave, unless set:
+/// cloudflared's, and what service managers wait before they kill.
+pub const GRACE_PERIOD: Duration = Duration::from_secs(30);
+
+/// First and longest wait before a lost connection is dialed again: at once would be a burst from all
+/// connectors of an edge that restarts, and after a minute nobody wants to wait longer.
+pub const RECONNECT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How long an edge may ask a connector to stay away. A longer wait is cut to it: an edge may ask for
+/// patience, but not for ever.
+pub const RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// A TCP connection and a TLS handshake to the edge, each: as much as three lost packets cost. Then
+/// another address is tried.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Reaching another edge node: TCP, TLS and HTTP/2 together. Nodes are near one another, and a
@@ -186,7 +234,8 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 #[cfg(feature = "cluster")]
 pub const NODE_DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a node that could not be reached is tried after all others.
+/// How long a node that could not be reached is tried after all others: no request pays for its
+/// absence twice, and one that restarts is back at once.
 #[cfg(feature = "cluster")]
 pub const NODE_REST: Duration = Duration::from_secs(2);
 
@@ -199,7 +248,8 @@ pub const NODE_ATTEMPTS: usize = 3;
 #[cfg(feature = "cluster")]
 pub const NODE_CONNECTIONS: usize = 4;
 
-/// Requests in flight on every connection to a node before one more connection is opened.
+/// Requests in flight on every connection to a node before one more connection is opened: a fifth of
+/// [`CONCURRENT_STREAMS`], so the next is there before one is full.
 #[cfg(feature = "cluster")]
 pub const NODE_BUSY_STREAMS: usize = 200;
 
@@ -230,7 +280,8 @@ pub const DIRECTORY_WAIT: Duration = Duration::from_millis(500);
 #[cfg(feature = "cluster")]
 pub const DIRECTORY_REST: Duration = Duration::from_secs(1);
 
-/// How long the directory's answer is used without asking again.
+/// How long the directory's answer is used without asking again: a busy tunnel asks once a second, and a
+/// wrong answer only costs a dial.
 #[cfg(feature = "cluster")]
 pub const LOOKUP_FRESH: Duration = Duration::from_secs(1);
 
@@ -246,6 +297,16 @@ pub const LOOKUP_REMEMBERED: Duration = Duration::from_secs(600);
 #[cfg(feature = "cluster")]
 pub const LOOKUP_ENTRIES: usize = 65_536;
 
+/// The shortest lease. A shorter one is made as long: it is renewed at a third of it, and would run out with
+/// any hiccup of the network.
+#[cfg(feature = "cluster")]
+pub const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
+/// The longest lease that a directory takes, a hundred years: more than anybody means, and still a
+/// number of milliseconds that the store can add up. A longer one is cut to it.
+#[cfg(feature = "redis")]
+pub const LONGEST_LEASE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// How long an announcement holds unless it is renewed, which happens at a third of it. A node that
 /// dies is asked in vain for as long at most.
 #[cfg(feature = "cluster")]
@@ -259,12 +320,14 @@ pub const ANNOUNCE_BATCH: usize = 500;
 #[cfg(feature = "cluster")]
 pub const ANNOUNCE_WAIT: Duration = Duration::from_secs(5);
 
-/// First and longest wait before an announcement that failed is made again.
+/// First and longest wait before an announcement that failed is made again: a restart of the store is
+/// over in seconds, and a [`LEASE`] must not run out meanwhile.
 #[cfg(feature = "cluster")]
 pub const ANNOUNCE_RETRY: (Duration, Duration) =
     (Duration::from_millis(250), Duration::from_secs(5));
 
-/// How long one direction of a WebSocket or TCP flow may be quiet after the other has ended.
+/// How long one direction of a WebSocket or TCP flow may be quiet after the other has ended. Then both
+/// end: many programs never close their half.
 pub const HALF_CLOSED_QUIET: Duration = Duration::from_secs(10);
 
 /// Interim responses (1xx) of one request that are passed on. RFC 9110 sets no bound; more are
@@ -274,10 +337,16 @@ pub const INTERIM_RESPONSES: usize = 16;
 /// A pushed configuration with its version, in JSON, or a configuration file. A longer one is refused.
 pub const CONFIGURATION_BYTES: usize = 1024 * 1024;
 
-/// How long a connector may take to apply a pushed configuration and to say so.
+/// A connector's answer to a pushed configuration: a version, and why it was not taken. A longer one is
+/// the connector's fault.
+pub const CONFIGURATION_ANSWER_BYTES: usize = 64 * 1024;
+
+/// How long a connector may take to apply a pushed configuration and to say so: it compiles expressions
+/// and reads files meanwhile. Then the push has failed, and may be repeated.
 pub const CONFIGURATION_WAIT: Duration = Duration::from_secs(30);
 
-/// TCP connection to an address in the private network (cloudflared's `warp-routing.connectTimeout`).
+/// TCP connection to an address in the private network, unless set: cloudflared's
+/// `warp-routing.connectTimeout`. Then the flow fails as unreachable.
 pub const FLOW_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// TCP flows that a connector carries at once, unless set. cloudflared has no bound; each flow
@@ -291,14 +360,17 @@ pub const LOCAL_CONFIGURATION_BYTES: usize = 64 * 1024;
 /// Events that wait for a slow listener. Then it misses the oldest, and is told how many.
 pub const EVENTS: usize = 1_024;
 
-/// Connecting to the directory's store, and each answer of it.
+/// Connecting to the directory's store, and each answer of it. Then the operation fails: healthy stores
+/// answer in milliseconds.
 #[cfg(feature = "redis")]
 pub const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// First and longest wait between attempts to reach the store again.
+/// First and longest wait between attempts to reach the store again: it restarts within seconds, and
+/// all nodes wait for it.
 #[cfg(feature = "redis")]
 pub const REDIS_RECONNECT: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(1));
+
 /// Attempts to reach the store again, before operations that wait for it fail. The next
 /// operation starts anew.
 #[cfg(feature = "redis")]
@@ -327,17 +399,22 @@ pub const PATH_PATTERN_BYTES: usize = 4_096;
 #[cfg(feature = "ingress")]
 pub const PATH_PATTERN_MEMORY_BYTES: usize = 256 * 1024;
 
-/// Memory that a path's matching may fill with what it learned, in each thread at work on it; it
-/// starts anew at this bound.
+/// Memory that a path's matching may fill with what it learned, in each thread at work on it: enough
+/// for usual expressions. It starts anew at this bound.
 #[cfg(feature = "ingress")]
 pub const PATH_PATTERN_CACHE_BYTES: usize = 256 * 1024;
 
-/// Problems told about one configuration. What follows is counted, not told.
+/// Problems told about one configuration: more than anybody reads. What follows is counted, not told.
 #[cfg(feature = "ingress")]
 pub const CONFIGURATION_PROBLEMS: usize = 100;
 
-/// A visitor's body of unknown length for an origin that needs a length. A longer one is
-/// answered with 411.
+/// Characters that a message quotes of somebody's text; the rest is cut, so that a message stays a
+/// line.
+#[cfg(feature = "ingress")]
+pub const QUOTED_CHARS: usize = 80;
+
+/// A visitor's body of unknown length for an origin that needs a length: it is kept whole, so this
+/// times the streams is memory. A longer one is answered with 411.
 #[cfg(feature = "http-origin")]
 pub const BUFFERED_REQUEST_BYTES: usize = 1024 * 1024;
 
@@ -378,6 +455,36 @@ pub const ACCESS_KEYS_USABLE: Duration = Duration::from_secs(24 * 60 * 60);
 #[cfg(feature = "http-origin")]
 pub const TCP_CHUNK_BYTES: usize = 16 * 1024;
 
-/// Addresses of one name that a bastion tries, one after another.
+/// Addresses of one name that a bastion tries, one after another: who names a host decides how many
+/// it has, and each may take a whole timeout. The others are left out.
 #[cfg(feature = "http-origin")]
 pub const BASTION_ADDRESSES: usize = 8;
+
+/// TCP connection to an origin, unless set: cloudflared's `connectTimeout`. Then the request fails as
+/// timed out.
+#[cfg(feature = "http-origin")]
+pub const ORIGIN_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// TLS handshake with an origin, unless set: cloudflared's `tlsTimeout`. Then the request fails as
+/// timed out.
+#[cfg(feature = "http-origin")]
+pub const ORIGIN_TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a quiet TCP connection to an origin is probed, unless set: cloudflared's
+/// `tcpKeepAlive`, well below the minutes after which firewalls forget a connection.
+#[cfg(feature = "http-origin")]
+pub const ORIGIN_TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Idle connections kept to one origin, unless set; beyond it they are closed after use. cloudflared's
+/// `keepAliveConnections` are 100, which is fewer than a busy site has visitors at once.
+#[cfg(feature = "http-origin")]
+pub const ORIGIN_IDLE_CONNECTIONS: usize = 1_024;
+
+/// How long an idle connection to an origin is kept, unless set: cloudflared's `keepAliveTimeout`.
+#[cfg(feature = "http-origin")]
+pub const ORIGIN_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// From one WebSocket PING of a TCP service to the next: boxes between visitor and edge forget a
+/// connection that is quiet for a minute (cloudflared's, websocket/connection.go).
+#[cfg(feature = "http-origin")]
+pub const WEBSOCKET_PING_INTERVAL: Duration = Duration::from_secs(54);

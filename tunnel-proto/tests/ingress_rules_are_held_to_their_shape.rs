@@ -161,7 +161,7 @@ ingress:
 fn the_bounds_have_names() {
     let many = "{hostname: a.test, service: hello_world},".repeat(4_100);
     let problems = Configuration::from_yaml(&format!("ingress: [{many}]")).unwrap_err();
-    assert!(problems.to_string().contains("more than 4096 rules"), "{problems}");
+    assert!(problems.to_string().contains("more than 4096 rules (INGRESS_RULES)"), "{problems}");
     let unknown: Vec<String> = (0..200).map(|at| format!("key{at}: 1\n")).collect();
     let unknown = unknown.concat();
     let problems =

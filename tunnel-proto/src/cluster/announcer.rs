@@ -56,7 +56,7 @@ impl<D: Directory> Announcer<D> {
     /// If this node dies, others try it in vain for so long at most.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease.max(Duration::from_secs(1));
+        self.lease = lease.max(limits::SHORTEST_LEASE);
         self
     }
 
@@ -163,7 +163,7 @@ async fn in_time(
     operation: impl Future<Output = Result<(), DirectoryError>>,
 ) -> Result<(), DirectoryError> {
     timeout(limits::ANNOUNCE_WAIT, operation).await.unwrap_or_else(|_| {
-        Err(DirectoryError::new("the directory did not answer within five seconds"))
+        Err(DirectoryError::new("the directory did not answer in time (ANNOUNCE_WAIT)"))
     })
 }
 

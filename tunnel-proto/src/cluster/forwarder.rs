@@ -81,7 +81,8 @@ impl Forwarder {
         }
         let opened =
             timeout(limits::NODE_DIAL_TIMEOUT, self.dial(node)).await.unwrap_or_else(|_| {
-                Err(unreachable(node.name(), io::Error::from(io::ErrorKind::TimedOut)))
+                let late = io::Error::from(io::ErrorKind::TimedOut);
+                Err(unreachable(node.name(), late).with_limit("NODE_DIAL_TIMEOUT"))
             });
         match opened {
             Ok(link) => {

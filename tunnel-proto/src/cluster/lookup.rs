@@ -69,7 +69,11 @@ impl<D: Directory> Lookup<D> {
             Err(DirectoryError::new("the directory failed a moment ago"))
         } else {
             timeout(limits::DIRECTORY_WAIT, self.directory.find(tunnel)).await.unwrap_or_else(
-                |_| Err(DirectoryError::new("the directory did not answer within half a second")),
+                |_| {
+                    Err(DirectoryError::new(
+                        "the directory did not answer in time (DIRECTORY_WAIT)",
+                    ))
+                },
             )
         };
         let mut memory = self.lock();

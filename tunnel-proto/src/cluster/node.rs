@@ -76,8 +76,12 @@ impl Node {
     ///
     /// An address without host or port, or longer than 259 bytes, is the caller's fault.
     pub fn new(name: NodeName, address: &str) -> Result<Self, Error> {
-        let is_address = address.len() <= limits::NODE_ADDRESS_BYTES
-            && address.bytes().all(|byte| byte.is_ascii_graphic())
+        if address.len() > limits::NODE_ADDRESS_BYTES {
+            let most = limits::NODE_ADDRESS_BYTES;
+            let what = format!("the address of an edge node with more than {most} bytes");
+            return Err(Error::from(ErrorKind::Caller(what)).with_limit("NODE_ADDRESS_BYTES"));
+        }
+        let is_address = address.bytes().all(|byte| byte.is_ascii_graphic())
             && address.rsplit_once(':').is_some_and(|(host, port)| {
                 !host.is_empty() && matches!(port.parse::<u16>(), Ok(1..))
             });

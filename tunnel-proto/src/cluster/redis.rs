@@ -106,7 +106,7 @@ impl Directory for RedisDirectory {
             return Ok(());
         }
         let script = Script::new(ANNOUNCE);
-        let lease = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).min(LONGEST_LEASE_MS);
+        let lease = u64::try_from(lease.min(limits::LONGEST_LEASE).as_millis()).unwrap_or(u64::MAX);
         let mut pipe = redis::pipe();
         for (tunnel, connections) in holdings {
             let mut call = script.key(self.key(*tunnel));
@@ -180,9 +180,6 @@ fn tcp_settings() -> TcpSettings {
 }
 
 const NO_SCRIPT: RedisErrorKind = RedisErrorKind::Server(ServerErrorKind::NoScript);
-
-/// A hundred years: more than anybody means, and still a number that the store can add up.
-const LONGEST_LEASE_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
 /// Writes one entry as `END CONNECTIONS ADDRESS`, END in milliseconds of the store's clock. Removes
 /// what has run out, and lets the key live as long as its longest lease.

@@ -11,6 +11,7 @@ use crate::{
     credentials::Credentials,
     error::{Error, ErrorKind},
     id::ConnectorId,
+    limits,
     origin::PrivateNetwork,
 };
 
@@ -113,9 +114,10 @@ impl<D: Dial> Builder<D> {
     /// An option outside its range is the caller's fault. A system without randomness is an
     /// error too.
     pub fn service<S: HttpService>(self, service: S) -> Result<Connector<D, S>, Error> {
-        if !(1..=64).contains(&self.settings.connections) {
-            let what = format!("{} connections; 1 to 64 are possible", self.settings.connections);
-            return Err(ErrorKind::Caller(what).into());
+        let (asked, most) = (self.settings.connections, limits::CONNECTOR_CONNECTIONS);
+        if !(1..=most).contains(&asked) {
+            let what = format!("{asked} connections; 1 to {most} are possible");
+            return Err(Error::from(ErrorKind::Caller(what)).with_limit("CONNECTOR_CONNECTIONS"));
         }
         let id = match self.id {
             Some(id) => id,
@@ -133,7 +135,7 @@ impl<D: Dial> Connector<D, ()> {
                 credentials,
                 dial,
                 connections: 4,
-                grace_period: Duration::from_secs(30),
+                grace_period: limits::GRACE_PERIOD,
                 version: concat!("sekimori-", env!("CARGO_PKG_VERSION")).into(),
                 local_configuration: None,
                 configurable: None,

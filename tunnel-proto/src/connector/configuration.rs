@@ -42,7 +42,7 @@ impl Configurable {
 
     async fn converse(&self, stream: Stream) -> Result<(), Error> {
         let (request, mut respond) = stream;
-        let limit = limits::CONFIGURATION_BYTES;
+        let limit = ("CONFIGURATION_BYTES", limits::CONFIGURATION_BYTES);
         let answer = match collect(request.into_body(), limit, "a configuration").await {
             Ok(push) => self.apply(push).await,
             Err(error) => Err(error),

@@ -142,6 +142,6 @@ mod tls {
     }
 
     fn timed_out(_: Elapsed) -> io::Error {
-        io::Error::new(io::ErrorKind::TimedOut, "the edge did not answer in time")
+        io::Error::new(io::ErrorKind::TimedOut, "the edge did not answer in time (DIAL_TIMEOUT)")
     }
 }

@@ -1,11 +1,8 @@
 //! Keeping the connections up.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use tokio::{
@@ -118,7 +115,7 @@ impl<D: Dial> Slot<D> {
             failures = failures.saturating_add(1);
             let wait = backoff.wait(down_since.elapsed(), u32::from_le_bytes(random()?));
             let after =
-                error.retry_after().map_or(wait, |asked| wait.max(asked.min(RETRY_AFTER_CAP)));
+                error.retry_after().map_or(wait, |asked| wait.max(asked.min(limits::RETRY_AFTER)));
             let error = Arc::new(error);
             (self.settings.on_event)(Event::Retrying { index: self.index, error, after });
             tokio::select! {
@@ -143,7 +140,10 @@ impl<D: Dial> Slot<D> {
                     let kind = ErrorKind::Network("the edge can't be reached".into());
                     return Err(Error::from(kind).with_source(error));
                 }
-                Err(_) => return Err(ErrorKind::Network("the edge did not answer in time".into()).into()),
+                Err(_) => {
+                    let kind = ErrorKind::Network("the edge did not answer in time".into());
+                    return Err(Error::from(kind).with_limit("DIAL_TIMEOUT"));
+                }
             },
             () = stopped(self.stopped.clone()) => return Ok(()),
         };
@@ -192,9 +192,6 @@ impl<D: Dial> Slot<D> {
         }
     }
 }
-
-/// An edge may ask for patience, but not for ever.
-const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
 
 /// Platform as cloudflared spells it: Go's names.
 fn arch() -> String {

@@ -235,7 +235,9 @@ impl Connection {
         let body = push::write(version, configuration)?;
         let pushed = async { self.ready().await?.push(body).await };
         timeout(limits::CONFIGURATION_WAIT, pushed).await.map_err(|_| {
-            Error::from(ErrorKind::Network("no answer to the configuration in 30 s".into()))
+            let what =
+                format!("no answer to the configuration in {:?}", limits::CONFIGURATION_WAIT);
+            Error::from(ErrorKind::Network(what)).with_limit("CONFIGURATION_WAIT")
         })?
     }
 

@@ -217,7 +217,8 @@ impl Ready {
             let what = format!("a configuration was answered with {}", parts.status);
             return Err(ErrorKind::Peer(what).into());
         }
-        push::read_answer(&collect(body, push::ANSWER_BYTES, "an answer to a configuration").await?)
+        let limit = ("CONFIGURATION_ANSWER_BYTES", limits::CONFIGURATION_ANSWER_BYTES);
+        push::read_answer(&collect(body, limit, "an answer to a configuration").await?)
     }
 
     /// What goes on, for an operator.

@@ -19,9 +19,6 @@ pub struct Applied {
     pub rejection: Option<String>,
 }
 
-/// Longest answer that is read.
-pub(super) const ANSWER_BYTES: usize = 64 * 1024;
-
 /// Writes the body of a push.
 ///
 /// # Errors
@@ -38,7 +35,7 @@ pub(super) fn write(version: i32, configuration: &str) -> Result<Bytes, Error> {
             body.len(),
             limits::CONFIGURATION_BYTES
         );
-        return Err(ErrorKind::Caller(what).into());
+        return Err(Error::from(ErrorKind::Caller(what)).with_limit("CONFIGURATION_BYTES"));
     }
     Ok(body.into())
 }
@@ -89,6 +86,8 @@ mod tests {
         );
         assert!(write(1, "ingress: []").unwrap_err().is_caller_fault());
         let long = format!("\"{}\"", "x".repeat(limits::CONFIGURATION_BYTES));
-        assert!(write(1, &long).unwrap_err().to_string().contains("1048576"));
+        let error = write(1, &long).unwrap_err();
+        assert!(error.to_string().contains("1048576"), "{error}");
+        assert_eq!(error.limit(), Some("CONFIGURATION_BYTES"));
     }
 }

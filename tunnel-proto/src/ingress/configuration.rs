@@ -114,7 +114,8 @@ impl Configuration {
             list.tell(report, "holds no rule; the last one must be for every host");
         }
         if places.len() > limits::INGRESS_RULES {
-            list.tell(report, &format!("holds more than {} rules", limits::INGRESS_RULES));
+            let what = format!("holds more than {} rules (INGRESS_RULES)", limits::INGRESS_RULES);
+            list.tell(report, &what);
             return Self { rules: Vec::new() };
         }
         let last = places.len().saturating_sub(1);

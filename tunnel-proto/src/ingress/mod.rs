@@ -13,6 +13,11 @@
 //! - `access` may name any issuer: `issuer` is the `iss` of its tokens, `certsUrl` its JWK set
 //!   (`/cdn-cgi/access/certs` below the issuer unless given). Its tokens may be signed with RS256
 //!   or ES256; those of `teamName` with RS256.
+//! - `access` that is `required` but lists no `audTag`, so that nobody could pass, is an error in a file; a
+//!   push with it is taken, as cloudflared takes it. Without `required` nothing is checked, as there.
+//! - An issuer's keys are fetched anew after half an hour, and count for an hour unless the issuer can't be
+//!   reached: a key that was withdrawn opens nothing for long. cloudflared keeps keys until it meets an
+//!   unknown one.
 //! - `http2Origin` speaks HTTP/2 without TLS to `http:` and `unix:`.
 //! - `disableChunkedEncoding` reads a body of unknown length to its end first, up to 1 MiB; a
 //!   longer one is answered with 411.

@@ -12,6 +12,7 @@ use super::{
     reader::{Map, Place},
     service::Service,
 };
+use crate::limits;
 
 /// What one `originRequest` states, or the sum of a rule's and the one above all rules.
 #[derive(Debug, Clone, Default)]
@@ -89,12 +90,13 @@ impl Key {
     }
 }
 
-/// cloudflared's defaults (ingress/config.go); asking for one asks for nothing.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-pub(super) const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-pub(super) const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// cloudflared's defaults (ingress/config.go); asking for one asks for nothing. All but
+/// `keepAliveConnections` are ours too.
+pub(super) const CONNECT_TIMEOUT: Duration = limits::ORIGIN_CONNECT_TIMEOUT;
+pub(super) const TLS_TIMEOUT: Duration = limits::ORIGIN_TLS_TIMEOUT;
+pub(super) const TCP_KEEP_ALIVE: Duration = limits::ORIGIN_TCP_KEEP_ALIVE;
 pub(super) const KEEP_ALIVE_CONNECTIONS: u32 = 100;
-pub(super) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(90);
+pub(super) const KEEP_ALIVE_TIMEOUT: Duration = limits::ORIGIN_IDLE_TIMEOUT;
 
 impl Options {
     /// Reads `originRequest`; absent, it states nothing.

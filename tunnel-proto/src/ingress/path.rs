@@ -22,7 +22,8 @@ impl PathPattern {
     /// What is wrong with it, on one line.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text.len() > limits::PATH_PATTERN_BYTES {
-            return Err(format!("is longer than {} bytes", limits::PATH_PATTERN_BYTES));
+            let most = limits::PATH_PATTERN_BYTES;
+            return Err(format!("is longer than {most} bytes (PATH_PATTERN_BYTES)"));
         }
         let compiled = RegexBuilder::new(text)
             .size_limit(limits::PATH_PATTERN_MEMORY_BYTES)
@@ -30,7 +31,10 @@ impl PathPattern {
             .build();
         compiled.map(Self).map_err(|error| match error {
             regex::Error::CompiledTooBig(bytes) => {
-                format!("needs more than {bytes} bytes of memory as a regular expression")
+                format!(
+                    "needs more than {bytes} bytes of memory as a regular expression \
+                     (PATH_PATTERN_MEMORY_BYTES)"
+                )
             }
             error => {
                 let text = error.to_string();

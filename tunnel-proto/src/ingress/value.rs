@@ -94,17 +94,16 @@ fn convert(json: Json, values: &mut usize) -> Option<Value> {
 }
 
 pub(super) fn too_long() -> String {
-    format!("longer than {} bytes", limits::CONFIGURATION_BYTES)
+    format!("longer than {} bytes (CONFIGURATION_BYTES)", limits::CONFIGURATION_BYTES)
 }
 
 pub(super) fn too_many() -> String {
-    format!("more than {} values", limits::CONFIGURATION_VALUES)
+    format!("more than {} values (CONFIGURATION_VALUES)", limits::CONFIGURATION_VALUES)
 }
 
 /// Somebody's text inside a message, shortened.
 pub(super) fn quote(text: &str) -> String {
-    const SHOWN: usize = 80;
-    let mut shown: String = text.chars().take(SHOWN).collect();
+    let mut shown: String = text.chars().take(limits::QUOTED_CHARS).collect();
     if shown.len() < text.len() {
         shown.push('…');
     }

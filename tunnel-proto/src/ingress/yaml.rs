@@ -64,7 +64,8 @@ impl<'a> Reader<'a> {
     fn value(&mut self, event: Event<'a>, line: usize, depth: usize) -> Read<Value> {
         self.count(1, line)?;
         if depth > limits::CONFIGURATION_DEPTH {
-            let what = format!("nested deeper than {} levels", limits::CONFIGURATION_DEPTH);
+            let most = limits::CONFIGURATION_DEPTH;
+            let what = format!("nested deeper than {most} levels (CONFIGURATION_DEPTH)");
             return Err(problem(line, &what));
         }
         let before = self.values - 1;

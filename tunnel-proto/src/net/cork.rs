@@ -20,14 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     error::{Error, ErrorKind},
+    limits,
     state::flood::{Flood, FloodGuard, Role},
 };
-
-/// Writes kept back at most; a full buffer is written out by the next write.
-const BUFFER_BYTES: usize = 64 * 1024;
-
-/// Writes of this size are not worth copying: they go straight through.
-const LARGE_BYTES: usize = 8 * 1024;
 
 /// The stream that is given to `h2`.
 pub(crate) struct Corked<T>(Arc<Mutex<Inner<T>>>);
@@ -79,7 +74,7 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
         if inner.buffer.is_empty() && !inner.unflushed {
             return Poll::Ready(Ok(()));
         }
-        if busy && !self.yielded && inner.buffer.len() < BUFFER_BYTES / 2 {
+        if busy && !self.yielded && inner.buffer.len() < limits::CORK_BYTES / 2 {
             self.yielded = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -138,14 +133,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Corked<T> {
     ) -> Poll<io::Result<usize>> {
         let mut inner = lock(&self.0);
         let total = slices.iter().map(|slice| slice.len()).sum();
-        if total >= LARGE_BYTES {
+        if total >= limits::CORK_COPY_BYTES {
             ready!(inner.poll_drain(cx))?;
             inner.unflushed = true;
             let written = ready!(Pin::new(&mut inner.io).poll_write_vectored(cx, slices))?;
             inner.count_outbound(slices, written);
             return Poll::Ready(Ok(written));
         }
-        if inner.buffer.len() + total > BUFFER_BYTES {
+        if inner.buffer.len() + total > limits::CORK_BYTES {
             ready!(inner.poll_drain(cx))?;
         }
         for slice in slices {
@@ -251,7 +246,9 @@ mod tests {
     async fn small_writes_leave_together_and_large_ones_at_once_in_order() {
         let (mut corked, mut cork) = cork(Recorder::default(), Role::Connector);
         let mut expected = Vec::new();
-        for (count, size) in [(100, 50), (1, 30_000), (3, 10), (70, 1_000), (1, LARGE_BYTES)] {
+        for (count, size) in
+            [(100, 50), (1, 30_000), (3, 10), (70, 1_000), (1, limits::CORK_COPY_BYTES)]
+        {
             for byte in 0..count {
                 let data = vec![byte; size];
                 corked.write_all(&data).await.unwrap();

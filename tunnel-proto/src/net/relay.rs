@@ -78,9 +78,6 @@ enum Phase {
     Done,
 }
 
-/// Bytes read at once. They live on the stack, so a pair that waits holds none.
-const CHUNK_BYTES: usize = 16 * 1024;
-
 impl Direction {
     fn poll<R, W>(&mut self, from: &mut R, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
     where
@@ -126,7 +123,7 @@ impl Direction {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let mut stack = [MaybeUninit::uninit(); CHUNK_BYTES];
+        let mut stack = [MaybeUninit::uninit(); limits::RELAY_CHUNK_BYTES];
         let mut buffer = ReadBuf::uninit(&mut stack);
         ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
         let mut data = buffer.filled();

@@ -21,9 +21,7 @@ use super::{
     body::AbortOnDrop,
     held::{Account, Held},
 };
-
-/// Frames shorter than this are joined; longer ones are passed on as they are.
-const SMALL_BYTES: usize = 1024;
+use crate::limits;
 
 /// The reader's end. The task ends with it.
 pub(super) struct Spill {
@@ -147,7 +145,7 @@ impl Shared {
 
 impl Queue {
     fn push(&mut self, data: Bytes) {
-        if data.len() < SMALL_BYTES {
+        if data.len() < limits::JOINED_FRAME_BYTES {
             self.tail.extend_from_slice(&data);
         } else {
             if !self.tail.is_empty() {

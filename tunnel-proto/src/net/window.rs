@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::state::window::{REST, StreamWindow};
+use crate::{limits, state::window::StreamWindow};
 
 /// The windows of one connection.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ impl Windows {
         set: impl FnOnce(u32) -> Result<(), h2::Error>,
     ) -> bool {
         let since = self.since;
-        if let Some(window) = self.window.poll_change(streams, || since.elapsed() >= REST)
+        if let Some(window) =
+            self.window.poll_change(streams, || since.elapsed() >= limits::WINDOW_REST)
             && set(window).is_ok()
         {
             self.window.changed(window);

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::{OriginFailure, transport::Transport};
+use crate::limits;
 
 /// An error of somebody else's type.
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -63,8 +64,8 @@ pub(crate) struct TcpSettings {
 impl TcpSettings {
     /// cloudflared's, which are the tables' in its documentation.
     pub(crate) const DEFAULT: Self = Self {
-        connect_timeout: Some(Duration::from_secs(30)),
-        keep_alive: Some(Duration::from_secs(30)),
+        connect_timeout: Some(limits::ORIGIN_CONNECT_TIMEOUT),
+        keep_alive: Some(limits::ORIGIN_TCP_KEEP_ALIVE),
         happy_eyeballs: true,
     };
 
@@ -112,7 +113,13 @@ impl Dial {
             #[cfg(unix)]
             Target::Unix(path) => {
                 let connecting = tokio::net::UnixStream::connect(&**path);
-                let stream = within(self.connect_timeout, "connecting", connecting).await?;
+                let stream = within(
+                    self.connect_timeout,
+                    "connecting",
+                    "ORIGIN_CONNECT_TIMEOUT",
+                    connecting,
+                )
+                .await?;
                 Ok(stream.into())
             }
             #[cfg(not(unix))]
@@ -130,7 +137,7 @@ impl Tls {
         };
         let connector = tokio_rustls::TlsConnector::from(self.config);
         let handshake = connector.connect(name, transport);
-        within(self.timeout, "TLS", handshake).await.map(Transport::tls)
+        within(self.timeout, "TLS", "ORIGIN_TLS_TIMEOUT", handshake).await.map(Transport::tls)
     }
 }
 
@@ -145,13 +152,16 @@ pub(crate) fn server_name(host: &str) -> io::Result<rustls_pki_types::ServerName
 async fn within<T>(
     limit: Option<Duration>,
     what: &str,
+    name: &'static str,
     work: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
     let Some(limit) = limit else {
         return work.await;
     };
-    let late =
-        |_| io::Error::new(io::ErrorKind::TimedOut, format!("{what} took longer than {limit:?}"));
+    let late = |_| {
+        let what = format!("{what} took longer than {limit:?} ({name})");
+        io::Error::new(io::ErrorKind::TimedOut, what)
+    };
     timeout(limit, work).await.map_err(late)?
 }
 

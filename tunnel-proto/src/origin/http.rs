@@ -204,7 +204,11 @@ async fn whole(mut body: Incoming) -> Result<Option<Bytes>, OriginError> {
 /// cloudflared would write the body unframed into a connection that it uses again: what the
 /// visitor sent would be the next visitor's request.
 fn length_required() -> Response<OriginBody> {
-    let mut response = Response::new(OriginBody::whole("The origin needs a Content-Length.\n"));
+    let text = format!(
+        "The origin needs a Content-Length, or at most {} bytes (BUFFERED_REQUEST_BYTES).\n",
+        limits::BUFFERED_REQUEST_BYTES
+    );
+    let mut response = Response::new(OriginBody::whole(text));
     *response.status_mut() = StatusCode::LENGTH_REQUIRED;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);

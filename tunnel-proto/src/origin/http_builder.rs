@@ -41,23 +41,13 @@ struct TlsSettings {
     timeout: Option<Duration>,
 }
 
-/// Idle connections kept. cloudflared keeps 100, which is fewer than a busy site has visitors.
-const KEEP_ALIVE_CONNECTIONS: usize = 1_024;
-
-/// An idle connection is kept this long (cloudflared's `keepAliveTimeout`).
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// A TLS handshake with the origin (cloudflared's `tlsTimeout`).
-#[cfg(feature = "tls")]
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-
 impl HttpOriginBuilder {
     pub(super) fn new(url: String) -> Self {
         Self {
             url,
             tcp: TcpSettings::DEFAULT,
-            keep_alive_connections: KEEP_ALIVE_CONNECTIONS,
-            keep_alive_timeout: Some(KEEP_ALIVE_TIMEOUT),
+            keep_alive_connections: limits::ORIGIN_IDLE_CONNECTIONS,
+            keep_alive_timeout: Some(limits::ORIGIN_IDLE_TIMEOUT),
             host_header: None,
             http2: false,
             needs_length: false,
@@ -66,7 +56,7 @@ impl HttpOriginBuilder {
                 config: None,
                 server_name: None,
                 from_host: false,
-                timeout: Some(TLS_TIMEOUT),
+                timeout: Some(limits::ORIGIN_TLS_TIMEOUT),
             },
         }
     }

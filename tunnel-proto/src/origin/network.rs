@@ -46,7 +46,7 @@ pub(crate) enum Declined {
     NoAddress(String),
     #[error("{0} is not among the addresses allowed")]
     NotAllowed(SocketAddr),
-    #[error("as many flows are open as are allowed")]
+    #[error("as many flows are open as are allowed (ACTIVE_FLOWS)")]
     TooMany,
     #[error("{0} can't be reached")]
     Unreachable(SocketAddr, #[source] io::Error),
@@ -114,7 +114,11 @@ impl PrivateNetwork {
         let permit = Arc::clone(&self.flows).try_acquire_owned().map_err(|_| Declined::TooMany)?;
         let tcp = timeout(self.connect_timeout, TcpStream::connect(address))
             .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .unwrap_or_else(|_| {
+                let what =
+                    format!("no answer in {:?} (FLOW_CONNECT_TIMEOUT)", self.connect_timeout);
+                Err(io::Error::new(io::ErrorKind::TimedOut, what))
+            })
             .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
             .map_err(|error| Declined::Unreachable(address, error))?;
         Ok((tcp, permit))

@@ -5,7 +5,6 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -229,7 +228,7 @@ where
     W: AsyncWrite + Unpin,
 {
     let mut buffer = vec![0; frames::HEAD_BYTES + limits::TCP_CHUNK_BYTES];
-    let mut ping = interval_at(first_ping(), PING_INTERVAL);
+    let mut ping = interval_at(first_ping(), limits::WEBSOCKET_PING_INTERVAL);
     loop {
         tokio::select! {
             read = from.read(&mut buffer[frames::HEAD_BYTES..]) => {
@@ -262,12 +261,8 @@ where
 
 #[expect(clippy::disallowed_methods, reason = "a shell; tokio's clock, so tests can pause it")]
 fn first_ping() -> Instant {
-    Instant::now() + PING_INTERVAL
+    Instant::now() + limits::WEBSOCKET_PING_INTERVAL
 }
-
-/// cloudflared's (websocket/connection.go): boxes between visitor and edge forget a connection that is
-/// quiet for a minute.
-const PING_INTERVAL: Duration = Duration::from_secs(54);
 
 /// RFC 6455 section 7.4.1.
 const NORMAL: u16 = 1000;
@@ -294,7 +289,7 @@ mod tests {
         let mut ping = [0; 4];
         visitor.read_exact(&mut ping).await.unwrap();
         assert_eq!(ping, [0x89, 0, 0x89, 0]);
-        assert_eq!(first_ping().duration_since(start), 2 * PING_INTERVAL);
+        assert_eq!(first_ping().duration_since(start), 2 * limits::WEBSOCKET_PING_INTERVAL);
     }
 
     #[tokio::test]

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::limits;
+
 /// Limits of one source, and of all together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rates {
@@ -148,7 +150,7 @@ impl Admission {
         }
         let is_due = self
             .swept
-            .is_none_or(|swept| now.saturating_duration_since(swept) >= Duration::from_secs(1));
+            .is_none_or(|swept| now.saturating_duration_since(swept) >= limits::SOURCES_REST);
         if is_due {
             self.swept = Some(now);
             self.sources.retain(|_, debt| !debt.is_paid(now));

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-/// Waits grow with the outage: at most an eighth of the time it has lasted, between one second
-/// and a minute, less up to half of that by chance.
+use crate::limits;
+
+/// Waits grow with the outage: at most an eighth of the time it has lasted, between the two
+/// [`limits::RECONNECT_WAIT`], less up to half of that by chance.
 ///
 /// So a restarted edge is found again within an eighth of the time it was away, and an edge that
 /// stays away sees ever fewer dials, spread out. The growth is exponential: each wait makes the
@@ -16,7 +18,8 @@ pub(crate) struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { floor: Duration::from_secs(1), ceiling: Duration::from_secs(60) }
+        let (floor, ceiling) = limits::RECONNECT_WAIT;
+        Self { floor, ceiling }
     }
 }
 

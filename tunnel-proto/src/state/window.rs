@@ -1,7 +1,5 @@
 //! How much each stream of a connection may send before it is read.
 
-use std::time::Duration;
-
 use crate::limits;
 
 /// Shares a connection's budget among its open streams.
@@ -16,16 +14,13 @@ pub(crate) struct StreamWindow {
     now: u32,
 }
 
-/// A window does not grow again before this time has passed.
-pub(crate) const REST: Duration = Duration::from_secs(1);
-
 impl StreamWindow {
     pub(crate) fn new() -> Self {
         Self { now: limits::STREAM_WINDOW }
     }
 
-    /// The window that streams shall have now, if it is another one. `rested` says whether [`REST`]
-    /// has passed since the last change; it is asked only if that matters.
+    /// The window that streams shall have now, if it is another one. `rested` says whether
+    /// [`limits::WINDOW_REST`] has passed since the last change; it is asked only if that matters.
     pub(crate) fn poll_change(
         &mut self,
         streams: usize,
