@@ -39,7 +39,6 @@
 //! | Where | What |
 //! |---|---|
 //! | [`edge`] | [`Acceptor`](edge::Acceptor) registers connectors, [`Router`](edge::Router) knows which tunnel owns a host name, [`Tunnel`](edge::Tunnel) sends requests |
-//! | `aws-lc-rs` | no | [`tls::post_quantum`]: X25519MLKEM768; needs a C compiler |
 //! | `cluster` | several edge nodes that answer for one another's tunnels (feature `cluster`) |
 //! | [`connector`] | [`Connector`](connector::Connector) keeps connections up and answers with a service |
 //! | [`TunnelIo`], [`relay`] | the bytes of a WebSocket or TCP flow, and how to join them to a socket |
@@ -52,6 +51,7 @@
 //!
 //! | Feature | Default | Brings |
 //! |---|---|---|
+//! | `aws-lc-rs` | no | `tls::post_quantum`: X25519MLKEM768; needs a C compiler |
 //! | `cluster` | no | `cluster`: a directory of nodes with leases, one authenticated hop between them |
 //! | `http-origin` | yes | [`HttpOrigin`](origin::HttpOrigin): HTTP/1.1 and HTTP/2 through hyper |
 //! | `ingress` | yes | [`ingress`]: rules in YAML and JSON; brings `http-origin` and `tls` |

@@ -53,6 +53,10 @@ pub const UNREGISTERED: u32 = 2_000;
 /// all owe, strangers are refused before TLS.
 pub const SOURCES: usize = 65_536;
 
+/// Places of names taken out of the router that are kept for their return, some 250 bytes each: more than
+/// one operator takes in and out in turn. Beyond it, the oldest is given up.
+pub const EMPTY_ROUTES: usize = 1_024;
+
 /// From one search of a full table of sources for those that owe nothing to the next: it goes through
 /// all, and strangers must not make it happen for each.
 pub const SOURCES_REST: Duration = Duration::from_secs(1);

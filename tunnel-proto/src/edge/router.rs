@@ -20,8 +20,8 @@ use crate::{
 
 /// Finds the tunnel that serves a host name.
 ///
-/// Look-ups take no lock; routes and connections may change at any time, one or a hundred thousand
-/// in a row, and each change shows at once. A route says which tunnel *owns* a name, whether or not
+/// Look-ups take no lock and never wait; routes and connections may change at any time, one or a hundred
+/// thousand in a row, and each change shows at once. A route says which tunnel *owns* a name, whether or not
 /// a connector is there: a connection serves nothing but the names routed to its tunnel.
 ///
 /// ```
