@@ -95,7 +95,16 @@ pub enum Event {
         /// Its version.
         version: String,
     },
-    /// A connector's connection is gone.
+    /// A connector's connection took its leave and is closed.
+    ConnectorLeft {
+        /// The tunnel it served.
+        tunnel: String,
+        /// The connector process.
+        connector: String,
+        /// Which of its connections.
+        index: u8,
+    },
+    /// A connector's connection is gone without leave.
     ConnectorLost {
         /// The tunnel it served.
         tunnel: String,
@@ -103,6 +112,8 @@ pub enum Event {
         connector: String,
         /// Which of its connections.
         index: u8,
+        /// Why.
+        reason: String,
     },
     /// A connector was turned away.
     ConnectorRefused {
@@ -173,8 +184,11 @@ impl fmt::Display for Event {
             Self::ConnectorConnected { tunnel, connector, index, version } => {
                 write!(f, "connector {connector} ({version}), connection {index}: serves {tunnel}")
             }
-            Self::ConnectorLost { tunnel, connector, index } => {
+            Self::ConnectorLeft { tunnel, connector, index } => {
                 write!(f, "connector {connector}, connection {index}: left {tunnel}")
+            }
+            Self::ConnectorLost { tunnel, connector, index, reason } => {
+                write!(f, "connector {connector}, connection {index}: lost to {tunnel}: {reason}")
             }
             Self::ConnectorRefused { peer, reason } => {
                 write!(f, "connector at {peer} turned away: {reason}")
@@ -257,6 +271,7 @@ impl Event {
         matches!(
             self,
             Self::ConnectorConnected { .. }
+                | Self::ConnectorLeft { .. }
                 | Self::ConnectorLost { .. }
                 | Self::Connected { .. }
                 | Self::Disconnected { .. }

@@ -180,7 +180,7 @@ async fn the_reference_story() {
     }
 
     stage.connector.terminate().await.assert_only_events();
-    stage.edge.next_event("connector_lost").await;
+    stage.edge.next_event("connector_left").await;
     stage.edge.terminate().await.assert_only_events();
 }
 

@@ -296,7 +296,10 @@ impl Door {
             version: version.escape_debug().to_string(),
         });
         connection.reached(Phase::Closed).await;
-        self.reporter.tell(&Event::ConnectorLost { tunnel, connector, index });
+        self.reporter.tell(&match connection.loss() {
+            Some(reason) => Event::ConnectorLost { tunnel, connector, index, reason },
+            None => Event::ConnectorLeft { tunnel, connector, index },
+        });
     }
 
     fn turn_away(&self, peer: SocketAddr, error: &Error) {
