@@ -1,14 +1,13 @@
 //! caddy twice: TLS to the visitor, TLS between the hops.
 
-use std::{fs, path::Path, process::Command};
-
-use anyhow::Context as _;
+use std::{path::Path, process::Command};
 
 use crate::{
     certificates::Certificates,
-    process::{Server, free_ports, wait_for_port},
+    pair::{Hop, Pair},
+    process::free_ports,
     programs::Programs,
-    systems::{Processes, Role, System},
+    systems::{Processes, System},
 };
 
 const HOST: &str = "caddy.bench.example";
@@ -42,31 +41,23 @@ pub(crate) fn start(
          reverse_proxy /upload 127.0.0.1:{sink}\n \
          reverse_proxy 127.0.0.1:{origin} {{\n transport http {{\n {KEEP_ALIVE} }}\n }}\n}}\n"
     );
-    let mut servers = Vec::new();
-    for (name, port, text) in [("caddy-front", port, front), ("caddy-back", back_port, back)] {
-        let file = directory.join(format!("{name}.Caddyfile"));
-        fs::write(&file, text).context("can't write caddy's configuration")?;
+    let pair = Pair {
+        name: "caddy → caddy",
+        host: HOST,
+        front: Hop { name: "caddy-front", port, configuration: front },
+        back: Hop { name: "caddy-back", port: back_port, configuration: back },
+    };
+    let run = |file: &Path| {
         let mut command = Command::new(&caddy);
         command
             .args(["run", "--adapter", "caddyfile", "--config"])
-            .arg(&file)
+            .arg(file)
             .env("HOME", directory)
             .env("XDG_DATA_HOME", directory)
             .env("XDG_CONFIG_HOME", directory);
-        let mut server = Server::start(name, &mut command, directory)?;
-        server.wait(|| wait_for_port(port))?;
-        servers.push(server);
-    }
-    Ok(Some(System {
-        name: "caddy → caddy",
-        role: Role::Peer,
-        port,
-        host: HOST,
-        cookie: None,
-        root: certificates.root().to_owned(),
-        servers: processes.add(servers),
-        upload: Some((HOST, "caddy-back")),
-    }))
+        command
+    };
+    pair.start(certificates, directory, processes, run).map(Some)
 }
 
 const GLOBAL: &str = "{\n admin off\n auto_https off\n}\n";

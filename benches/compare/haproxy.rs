@@ -1,14 +1,13 @@
 //! haproxy twice, with one thread each: TLS to the visitor, TLS between the hops.
 
-use std::{fs, path::Path, process::Command};
-
-use anyhow::Context as _;
+use std::{path::Path, process::Command};
 
 use crate::{
     certificates::Certificates,
-    process::{Server, free_ports, wait_for_port},
+    pair::{Hop, Pair},
+    process::free_ports,
     programs::Programs,
-    systems::{Processes, Role, System},
+    systems::{Processes, System},
 };
 
 const HOST: &str = "haproxy.bench.example";
@@ -44,26 +43,18 @@ pub(crate) fn start(
          ca-file {} sni str({BACK_HOST}) verifyhost {BACK_HOST}\n",
         certificates.root().display()
     );
-    let mut servers = Vec::new();
-    for (name, port, text) in [("haproxy-front", port, front), ("haproxy-back", back_port, back)] {
-        let file = directory.join(format!("{name}.cfg"));
-        fs::write(&file, text).context("can't write haproxy's configuration")?;
-        let mut command = Command::new(&haproxy);
-        command.args(["-db", "-f"]).arg(&file);
-        let mut server = Server::start(name, &mut command, directory)?;
-        server.wait(|| wait_for_port(port))?;
-        servers.push(server);
-    }
-    Ok(Some(System {
+    let pair = Pair {
         name: "haproxy → haproxy",
-        role: Role::Peer,
-        port,
         host: HOST,
-        cookie: None,
-        root: certificates.root().to_owned(),
-        servers: processes.add(servers),
-        upload: Some((HOST, "haproxy-back")),
-    }))
+        front: Hop { name: "haproxy-front", port, configuration: front },
+        back: Hop { name: "haproxy-back", port: back_port, configuration: back },
+    };
+    let run = |file: &Path| {
+        let mut command = Command::new(&haproxy);
+        command.args(["-db", "-f"]).arg(file);
+        command
+    };
+    pair.start(certificates, directory, processes, run).map(Some)
 }
 
 const GLOBAL: &str = "global\n  nbthread 1\n  maxconn 9000\n";

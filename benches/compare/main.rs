@@ -22,6 +22,7 @@ mod haproxy;
 mod load;
 mod measure;
 mod nginx;
+mod pair;
 mod process;
 mod programs;
 mod rathole;
