@@ -9,10 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{
-    RecvStream, SendStream,
-    server::{self, SendResponse},
-};
+use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
@@ -33,15 +30,7 @@ use crate::{
     edge::{OnInterim, Router, Tunnel, Upgrade},
     error::{Error, ErrorKind, one_line},
     limits,
-    net::{
-        body::Incoming,
-        cork::{Cork, Corked, cork},
-        io::TunnelIo,
-        liveness,
-        relay::relay,
-        settings, upload,
-    },
-    state::flood::Role,
+    net::{body::Incoming, inbound::Inbound, io::TunnelIo, liveness, relay::relay, upload},
     stream::response,
     telemetry::ByteCount,
 };
@@ -150,22 +139,17 @@ impl Receiver {
     {
         let node = self.admit(&tls)?;
         debug!(%node, "an edge node connected");
-        let (io, mut cork) = cork(tls, Role::Connector);
-        let mut connection =
-            timeout(limits::NODE_DIAL_TIMEOUT, settings::connector().handshake(io))
-                .await
-                .map_err(|_| {
-                    Error::from(ErrorKind::Network("a node is silent after TLS".into()))
-                })??;
+        let handshake = timeout(limits::NODE_DIAL_TIMEOUT, Inbound::handshake(tls)).await;
+        let mut connection = handshake
+            .map_err(|_| Error::from(ErrorKind::Network("a node is silent after TLS".into())))??;
         let mut alive = pin!(liveness::watch(connection.ping_pong()));
         let mut shutdown = pin!(shutdown);
         let mut is_leaving = false;
         // Dropped with the connection: work for a node that is gone ends.
         let mut requests = JoinSet::new();
         loop {
-            let busy = requests.len() > 1;
             tokio::select! {
-                accepted = poll_fn(|cx| poll_accept(&mut connection, &mut cork, busy, cx)) => match accepted {
+                accepted = connection.next(requests.len()) => match accepted {
                     Some(Ok((request, respond))) => {
                         requests.spawn(answer(Arc::clone(&self.router), request, respond));
                     }
@@ -207,28 +191,6 @@ impl Receiver {
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver").finish_non_exhaustive()
-    }
-}
-
-/// A request and the way to answer it.
-type Stream = (Request<RecvStream>, SendResponse<Bytes>);
-
-/// The next request. While there is none, what waits to be written leaves.
-fn poll_accept<T>(
-    connection: &mut server::Connection<Corked<T>, Bytes>,
-    cork: &mut Cork<T>,
-    busy: bool,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Stream, Error>>>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    match connection.poll_accept(cx) {
-        Poll::Ready(stream) => Poll::Ready(stream.map(|stream| stream.map_err(Error::from))),
-        Poll::Pending => match cork.poll_uncork(busy, cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(Error::broken(error)))),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
-        },
     }
 }
 

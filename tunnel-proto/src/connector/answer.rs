@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{
     error::{Error, one_line},
-    net::{body::Incoming, held::Held, interim::Interim, io::TunnelIo, upgrade::OnUpgrade, upload},
+    net::{
+        body::Incoming, held::Held, inbound::Stream, interim::Interim, io::TunnelIo,
+        upgrade::OnUpgrade, upload,
+    },
     origin::OriginError,
     stream::{kind::StreamKind, request, response, websocket},
     telemetry::{Direction, Meter},
 };
-
-/// A request and the way to answer it.
-pub(super) type Stream = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// Answers one request through the service.
 pub(super) async fn http<S: HttpService>(

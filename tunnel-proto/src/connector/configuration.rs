@@ -7,11 +7,10 @@ use http::{HeaderValue, Response, StatusCode, header};
 use tokio::{sync::Mutex, task};
 use tracing::debug;
 
-use super::answer::Stream;
 use crate::{
     error::{Error, ErrorKind},
     limits,
-    net::collect::collect,
+    net::{collect::collect, inbound::Stream},
     origin::OriginFailure,
     state::configuration::RemoteConfiguration,
     stream::response,

@@ -1,14 +1,8 @@
 //! One connection to an edge, from HTTP/2 handshake to good-bye.
 
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{pin::Pin, sync::Arc};
 
-use bytes::Bytes;
-use h2::{Reason, server};
+use h2::Reason;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, watch},
@@ -18,7 +12,7 @@ use tokio::{
 use tracing::{Instrument as _, debug, debug_span};
 
 use super::{
-    answer::{self, Stream},
+    answer,
     configuration::Configurable,
     control::{self, ControlEvent, Greeting},
     event::Event,
@@ -29,14 +23,12 @@ use crate::{
     error::{Error, ErrorKind},
     limits,
     net::{
-        cork::{Cork, Corked, cork},
         held::Held,
-        liveness, settings,
-        window::Windows,
+        inbound::{Inbound, Stream},
+        liveness,
     },
     origin::{OriginFailure, PrivateNetwork},
     rpc::{client::ClientEvent, registration::Registered},
-    state::flood::Role,
     stream::{kind::StreamKind, response},
     telemetry::{self, Meter, STREAM_SPAN, Side},
 };
@@ -106,8 +98,7 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: HttpService,
 {
-    let (io, mut cork) = cork(io, Role::Connector);
-    let handshake = timeout(limits::DIAL_TIMEOUT, settings::connector().handshake(io)).await;
+    let handshake = timeout(limits::DIAL_TIMEOUT, Inbound::handshake(io)).await;
     let mut connection = handshake.map_err(|_| {
         let error = Error::from(ErrorKind::Network("the edge is silent after TLS".into()));
         error.with_limit("DIAL_TIMEOUT")
@@ -121,7 +112,6 @@ where
     let registered = watch::Sender::new(false);
     let mut stopped = shutdown.clone();
     let mut patience = std::pin::pin!(sleep(limits::REGISTER_TIMEOUT));
-    let mut windows = Windows::new();
     // Dropped with the connection, so work at the origin ends when its stream can't be answered.
     let mut requests = JoinSet::new();
     loop {
@@ -132,10 +122,8 @@ where
             connection.graceful_shutdown();
             state = State::Left;
         }
-        let busy = requests.len() > 1;
-        windows.adapt(requests.len(), |window| connection.set_initial_window_size(window));
         tokio::select! {
-            accepted = poll_fn(|cx| poll_accept(&mut connection, &mut cork, busy, cx)) => match accepted {
+            accepted = connection.next(requests.len()) => match accepted {
                 Some(Ok((request, respond))) => match StreamKind::of(request.headers()) {
                     StreamKind::Control => {
                         let Some(greeting) = greeting.take() else {
@@ -183,25 +171,6 @@ where
             }
             error = &mut alive => return Err(error),
         }
-    }
-}
-
-/// The next stream of the edge. While there is none, what waits to be written leaves.
-fn poll_accept<T>(
-    connection: &mut server::Connection<Corked<T>, Bytes>,
-    cork: &mut Cork<T>,
-    busy: bool,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Stream, Error>>>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    match connection.poll_accept(cx) {
-        Poll::Ready(stream) => Poll::Ready(stream.map(|stream| stream.map_err(Error::from))),
-        Poll::Pending => match cork.poll_uncork(busy, cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(Error::broken(error)))),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
-        },
     }
 }
 

@@ -2,10 +2,10 @@
 
 use tracing::debug;
 
-use super::{answer::Stream, connection::OnEvent, event::Event};
+use super::{connection::OnEvent, event::Event};
 use crate::{
     error::{Error, one_line},
-    net::{body::Incoming, io::TunnelIo, relay::relay},
+    net::{body::Incoming, inbound::Stream, io::TunnelIo, relay::relay},
     origin::{Declined, OriginFailure, PrivateNetwork},
     stream::{kind::StreamKind, response},
     telemetry::{Direction, Meter},

@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod collect;
 pub(crate) mod cork;
 pub(crate) mod held;
+pub(crate) mod inbound;
 pub(crate) mod interim;
 pub(crate) mod io;
 pub(crate) mod liveness;
