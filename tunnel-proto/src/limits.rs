@@ -84,12 +84,13 @@ pub const HEADER_COUNT: usize = 8_192;
 pub const ORIGIN_HEADERS: usize = 1_000;
 
 /// Flow-control window of one stream, cloudflared's own: 21 MB/s at 50 ms. What a reader who stops
-/// reading leaves lying here. With more than four streams open on a connection it shrinks.
+/// reading leaves lying here. It shrinks while more than four streams of a connection hold
+/// [`LADEN_BYTES`].
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 
-/// What the windows of all open streams of a connection add up to, unless there are so many that each
-/// has only [`STREAM_WINDOW_LEAST`]: 84 MB/s at 50 ms for each connection, and what a crowd of readers who
-/// stop reading leaves lying here.
+/// What the windows of all streams that hold [`LADEN_BYTES`] add up to, unless there are so many that
+/// each has only [`STREAM_WINDOW_LEAST`]: 84 MB/s at 50 ms for each connection, and what a crowd of readers
+/// who stop reading leaves lying here, beside what was on its way.
 pub const STREAM_WINDOWS_BYTES: u32 = 4 * 1024 * 1024;
 
 /// The least window of a stream: HTTP/2's own default, rounded up.
@@ -104,6 +105,10 @@ pub const CONNECTION_WINDOW: u32 = 24 * 1024 * 1024;
 /// an equal share gets no more until it is read; if more is held all the same, the body whose reader
 /// has stopped longest is reset. Half of the window, so that the others always have the rest.
 pub const HELD_BYTES: usize = CONNECTION_WINDOW as usize / 2;
+
+/// What a body holds before windows are made smaller for it: more than a message of a WebSocket or an
+/// event stream on its way, less than the least window.
+pub const LADEN_BYTES: usize = 16 * 1024;
 
 /// The smallest share: a frame or two, or a slow reader would wait for each.
 pub const HELD_SHARE_BYTES: usize = 64 * 1024;

@@ -128,7 +128,10 @@ impl Link {
             is_unsent: refusal.is_unsent(),
         })?;
         let length = content_length(response.headers()).filter(|_| !is_open);
-        let incoming = Incoming::new(incoming, length, None, Some(Box::new(place)));
+        let held = self.driver.held();
+        // A visitor may be stopped for hours, but not while a page lies here for him.
+        let held = if is_open { held.clone() } else { held.hurried() };
+        let incoming = Incoming::new(&held, incoming, length, None, Some(Box::new(place)));
         Ok(if is_open {
             Upgrade::Accepted(response, TunnelIo::new(incoming, send, true))
         } else {
@@ -191,7 +194,8 @@ impl Link {
                     upload = Some(start(body, stream));
                 }
                 let length = content_length(response.headers());
-                let body = Incoming::new(incoming, length, upload, Some(Box::new(place)));
+                let held = self.driver.held().hurried();
+                let body = Incoming::new(&held, incoming, length, upload, Some(Box::new(place)));
                 Ok(response.map(|()| body))
             }
             Err(refusal) => {

@@ -30,7 +30,9 @@ use crate::{
     edge::{OnInterim, Router, Tunnel, Upgrade},
     error::{Error, ErrorKind, one_line},
     limits,
-    net::{body::Incoming, inbound::Inbound, io::TunnelIo, liveness, relay::relay, upload},
+    net::{
+        body::Incoming, held::Held, inbound::Inbound, io::TunnelIo, liveness, relay::relay, upload,
+    },
     stream::response,
     telemetry::ByteCount,
 };
@@ -151,7 +153,8 @@ impl Receiver {
             tokio::select! {
                 accepted = connection.next(requests.len()) => match accepted {
                     Some(Ok((request, respond))) => {
-                        requests.spawn(answer(Arc::clone(&self.router), request, respond));
+                        let (router, held) = (Arc::clone(&self.router), connection.held().clone());
+                        requests.spawn(answer(router, request, respond, held));
                     }
                     Some(Err(error)) => return Err(error),
                     None => return Ok(()),
@@ -199,15 +202,17 @@ async fn answer(
     router: Arc<Router>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
+    held: Held,
 ) {
     let (parts, body) = request.into_parts();
     let length = parts.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let body = Incoming::new(&held, body, length, None, None);
     let asked = wire::open_request(Request::from_parts(parts, ()));
     let answered = match asked.and_then(|(tunnel, asked)| {
         router.tunnel(tunnel).map(|tunnel| (tunnel, asked)).ok_or(Refusal::Offline)
     }) {
-        Ok((tunnel, Asked::Http(head))) => http(&tunnel, head, body, length, &mut respond).await,
+        Ok((tunnel, Asked::Http(head))) => http(&tunnel, head, body, &mut respond).await,
         Ok((tunnel, Asked::WebSocket(request))) => {
             let opened = unless_left(tunnel.upgrade(request), &mut respond).await;
             websocket(opened, body, &mut respond).await
@@ -226,12 +231,11 @@ async fn answer(
 async fn http(
     tunnel: &Tunnel,
     mut head: Request<()>,
-    body: RecvStream,
-    length: Option<u64>,
+    body: Incoming,
     respond: &mut SendResponse<Bytes>,
 ) -> Result<(), Error> {
     let (wish, mut wished) = oneshot::channel();
-    let body = Awaited { body: Incoming::new(body, length, None, None), wish: Some(wish) };
+    let body = Awaited { body, wish: Some(wish) };
     // Of one request, `limits::INTERIM_RESPONSES` are heard at most.
     let (hear, mut heard) = mpsc::unbounded_channel();
     head.extensions_mut().insert(OnInterim::new(move |interim| drop(hear.send(interim))));
@@ -270,7 +274,7 @@ fn tell(interim: Response<()>, respond: &mut SendResponse<Bytes>) -> Result<(), 
 
 async fn websocket(
     opened: Option<Result<Upgrade, Error>>,
-    body: RecvStream,
+    body: Incoming,
     respond: &mut SendResponse<Bytes>,
 ) -> Result<(), Error> {
     match opened {
@@ -286,7 +290,7 @@ async fn websocket(
 
 async fn tcp(
     opened: Option<Result<TunnelIo, Error>>,
-    body: RecvStream,
+    body: Incoming,
     respond: &mut SendResponse<Bytes>,
 ) -> Result<(), Error> {
     match opened {
@@ -297,9 +301,8 @@ async fn tcp(
 }
 
 /// Carries bytes between the other node and a stream of a tunnel.
-async fn join(send: SendStream<Bytes>, body: RecvStream, io: TunnelIo) -> Result<(), Error> {
-    let node = TunnelIo::new(Incoming::new(body, None, None, None), send, true);
-    relay(node, io).await.map(drop).map_err(Error::broken)
+async fn join(send: SendStream<Bytes>, body: Incoming, io: TunnelIo) -> Result<(), Error> {
+    relay(TunnelIo::new(body, send, true), io).await.map(drop).map_err(Error::broken)
 }
 
 /// Waits, but no longer than the other node does.

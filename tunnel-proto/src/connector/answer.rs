@@ -38,8 +38,8 @@ pub(super) async fn http<S: HttpService>(
     let (mut parts, body) = request.into_parts();
     request::from_tunnel(&mut parts);
     let length = content_length(&parts.headers);
-    let body = Incoming::held_in(&held, body, length, None, None)
-        .counted(meter.bytes(Direction::ToOrigin));
+    let body =
+        Incoming::new(&held, body, length, None, None).counted(meter.bytes(Direction::ToOrigin));
     let sent = match ask(Request::from_parts(parts, body), service, &mut respond).await {
         Some(Ok(response)) => {
             measured.answered();
@@ -59,6 +59,7 @@ pub(super) async fn websocket<S: HttpService>(
     service: S,
     on_event: OnEvent,
     meter: Meter,
+    held: Held,
 ) {
     let measured = meter.begin(StreamKind::WebSocket);
     let (request, mut respond) = stream;
@@ -72,7 +73,7 @@ pub(super) async fn websocket<S: HttpService>(
     let sent = match ask(request, service, &mut respond).await {
         Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             measured.answered();
-            switch(response, body, respond, switched, &meter).await
+            switch(response, body, respond, switched, &meter, &held).await
         }
         Some(Ok(response)) => send(response, &mut respond, &meter).await,
         Some(Err(error)) => fail(&error, &mut respond, &on_event, &meter),
@@ -129,11 +130,12 @@ async fn switch<B>(
     mut respond: SendResponse<Bytes>,
     switched: oneshot::Sender<TunnelIo>,
     meter: &Meter,
+    held: &Held,
 ) -> Result<(), Error> {
     let head = response::to_tunnel(response.into_parts().0);
     let stream = respond.send_response(head, false)?;
     let (open, closed) = oneshot::channel::<()>();
-    let incoming = Incoming::new(body, None, None, Some(Box::new(open)))
+    let incoming = Incoming::new(held, body, None, None, Some(Box::new(open)))
         .counted(meter.bytes(Direction::ToOrigin));
     let io = TunnelIo::new(incoming, stream, true).counted(meter.bytes(Direction::ToVisitor));
     if let Err(mut unwanted) = switched.send(io) {

@@ -47,8 +47,6 @@ pub(super) struct Handlers<S> {
     pub(super) network: PrivateNetwork,
     pub(super) on_event: OnEvent,
     pub(super) meter: Meter,
-    /// What request bodies hold for services that do not read them.
-    pub(super) held: Held,
 }
 
 /// Answering one stream.
@@ -57,15 +55,21 @@ type Answer = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl<S: HttpService> Handlers<S> {
     /// Boxed, each kind for itself: a task's future is moved several times, and one for all kinds
     /// would be as large as the largest.
-    fn answer(&self, kind: StreamKind, stream: Stream) -> impl Future<Output = ()> + Send + use<S> {
+    fn answer(
+        &self,
+        kind: StreamKind,
+        stream: Stream,
+        held: &Held,
+    ) -> impl Future<Output = ()> + Send + use<S> {
         let span = debug_span!(STREAM_SPAN, side = Side::Connector.as_str(), kind = kind.as_str());
-        let Self { service, configurable, network, on_event, meter, held } = self.clone();
+        let Self { service, configurable, network, on_event, meter } = self.clone();
+        let held = held.clone();
         let answer: Answer = match (kind, configurable) {
             (StreamKind::Http, _) => Box::pin(answer::http(stream, service, on_event, meter, held)),
             (StreamKind::WebSocket, _) => {
-                Box::pin(answer::websocket(stream, service, on_event, meter))
+                Box::pin(answer::websocket(stream, service, on_event, meter, held))
             }
-            (StreamKind::Tcp, _) => Box::pin(flow::carry(stream, network, on_event, meter)),
+            (StreamKind::Tcp, _) => Box::pin(flow::carry(stream, network, on_event, meter, held)),
             (StreamKind::Configuration, Some(here)) => Box::pin(async move {
                 let _measured = meter.begin(kind);
                 here.answer(stream).await;
@@ -134,7 +138,7 @@ where
                         tokio::spawn(control::run(greeting, receive, respond, shutdown, events.clone()));
                     }
                     kind => {
-                        let answer = handlers.answer(kind, (request, respond));
+                        let answer = handlers.answer(kind, (request, respond), connection.held());
                         requests.spawn(after(registered.subscribe(), answer));
                     }
                 },

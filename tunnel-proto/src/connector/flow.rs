@@ -5,7 +5,7 @@ use tracing::debug;
 use super::{connection::OnEvent, event::Event};
 use crate::{
     error::{Error, one_line},
-    net::{body::Incoming, inbound::Stream, io::TunnelIo, relay::relay},
+    net::{body::Incoming, held::Held, inbound::Stream, io::TunnelIo, relay::relay},
     origin::{Declined, OriginFailure, PrivateNetwork},
     stream::{kind::StreamKind, response},
     telemetry::{Direction, Meter},
@@ -17,8 +17,9 @@ pub(super) async fn carry(
     network: PrivateNetwork,
     on_event: OnEvent,
     meter: Meter,
+    held: Held,
 ) {
-    if let Err(error) = converse(stream, network, on_event, &meter).await {
+    if let Err(error) = converse(stream, network, on_event, &meter, &held).await {
         debug!(%error, "a TCP flow broke off");
     }
 }
@@ -28,6 +29,7 @@ async fn converse(
     network: PrivateNetwork,
     on_event: OnEvent,
     meter: &Meter,
+    held: &Held,
 ) -> Result<(), Error> {
     let measured = meter.begin(StreamKind::Tcp);
     let (request, mut respond) = stream;
@@ -47,7 +49,7 @@ async fn converse(
     };
     let send = respond.send_response(response::flow_opened(), false)?;
     measured.answered();
-    let incoming = Incoming::new(request.into_body(), None, None, None)
+    let incoming = Incoming::new(held, request.into_body(), None, None, None)
         .counted(meter.bytes(Direction::ToOrigin));
     let io = TunnelIo::new(incoming, send, true).counted(meter.bytes(Direction::ToVisitor));
     relay(io, tcp).await.map_err(Error::broken)?;

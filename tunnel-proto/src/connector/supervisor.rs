@@ -25,7 +25,6 @@ use crate::{
     error::{Error, ErrorKind},
     id::ConnectorId,
     limits,
-    net::held::Held,
     rpc::registration::{Refusal, Registration},
     state::backoff::Backoff,
     telemetry::{CONNECTION_SPAN, Meter, Side},
@@ -165,7 +164,6 @@ impl<D: Dial> Slot<D> {
             network: self.settings.network.clone(),
             on_event,
             meter: Meter::new(Side::Connector, self.settings.credentials.tunnel_id()),
-            held: Held::default(),
         };
         let span = info_span!(
             CONNECTION_SPAN,

@@ -39,6 +39,8 @@ impl Driver {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (reason, ended) = watch::channel(None);
+        let held = Held::default();
+        let account = held.clone();
         let task = tokio::spawn(async move {
             let ping = connection.ping_pong();
             let mut windows = Windows::new();
@@ -49,11 +51,11 @@ impl Driver {
                 }
                 Poll::Ready(Err(error)) => Poll::Ready(error.into()),
                 Poll::Pending => {
-                    let streams = *in_flight.borrow();
-                    if windows.adapt(streams, |window| connection.set_initial_window_size(window)) {
+                    if windows.adapt(&account, |window| connection.set_initial_window_size(window))
+                    {
                         cx.waker().wake_by_ref();
                     }
-                    match cork.poll_uncork(streams > 1, cx) {
+                    match cork.poll_uncork(*in_flight.borrow() > 1, cx) {
                         Poll::Ready(Err(error)) => Poll::Ready(Error::broken(error)),
                         Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
                     }
@@ -65,7 +67,7 @@ impl Driver {
             };
             let _ = reason.send(Some(Arc::new(error)));
         });
-        Self { task: AbortOnDrop(task.abort_handle()), ended, held: Held::default() }
+        Self { task: AbortOnDrop(task.abort_handle()), ended, held }
     }
 
     /// The account of what the connection's bodies hold.

@@ -238,7 +238,7 @@ impl Ready {
         let count = self.meter.bytes(Direction::ToVisitor);
         let held = self.in_flight.held().hurried();
         let guard = Box::new((self.in_flight, measured));
-        let body = Incoming::held_in(&held, body, length, upload, Some(guard)).counted(count);
+        let body = Incoming::new(&held, body, length, upload, Some(guard)).counted(count);
         response.map(|()| body)
     }
 
@@ -246,7 +246,7 @@ impl Ready {
         let held = self.in_flight.held().clone();
         let guard = Box::new((self.in_flight, measured));
         let count = self.meter.bytes(Direction::ToVisitor);
-        let incoming = Incoming::held_in(&held, body, None, None, Some(guard)).counted(count);
+        let incoming = Incoming::new(&held, body, None, None, Some(guard)).counted(count);
         let count = self.meter.bytes(Direction::ToOrigin);
         TunnelIo::new(incoming, send, self.can_half_close).counted(count)
     }

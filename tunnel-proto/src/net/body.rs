@@ -59,18 +59,8 @@ impl Drop for AbortOnDrop {
 }
 
 impl Incoming {
-    /// A body of `length` bytes if that is known; `h2` checks it.
+    /// A body of `length` bytes if that is known; `h2` checks it. `held` is its connection's account.
     pub(crate) fn new(
-        stream: RecvStream,
-        length: Option<u64>,
-        upload: Option<AbortOnDrop>,
-        guard: Option<Box<dyn Send + Sync>>,
-    ) -> Self {
-        Self::held_in(&Held::default(), stream, length, upload, guard)
-    }
-
-    /// The same, with the account of what its connection's bodies hold.
-    pub(crate) fn held_in(
         held: &Held,
         stream: RecvStream,
         length: Option<u64>,

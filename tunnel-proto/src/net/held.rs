@@ -25,6 +25,11 @@ impl Held {
         Self { patience: Some(limits::STALL_TIMEOUT), ..self.clone() }
     }
 
+    /// Bodies that hold so much that windows shall shrink for them.
+    pub(super) fn laden(&self) -> usize {
+        self.lock().laden()
+    }
+
     /// Adds a body.
     pub(super) fn open(&self) -> Account {
         let key = self.lock().open(now());

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     cork::{Cork, Corked, cork},
+    held::Held,
     settings,
     window::Windows,
 };
@@ -28,6 +29,7 @@ pub(crate) struct Inbound<T> {
     connection: server::Connection<Corked<T>, Bytes>,
     cork: Cork<T>,
     windows: Windows,
+    held: Held,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Inbound<T> {
@@ -35,7 +37,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Inbound<T> {
     pub(crate) async fn handshake(io: T) -> Result<Self, Error> {
         let (io, cork) = cork(io, Role::Connector);
         let connection = settings::connector().handshake(io).await?;
-        Ok(Self { connection, cork, windows: Windows::new() })
+        Ok(Self { connection, cork, windows: Windows::new(), held: Held::default() })
     }
 
     /// The next stream, or nothing when the peer is done. `streams` are open now: what they say leaves
@@ -57,13 +59,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Inbound<T> {
             return Poll::Ready(stream.map(|stream| stream.map_err(Error::from)));
         }
         let connection = &mut self.connection;
-        if self.windows.adapt(streams, |window| connection.set_initial_window_size(window)) {
+        if self.windows.adapt(&self.held, |window| connection.set_initial_window_size(window)) {
             cx.waker().wake_by_ref();
         }
         match self.cork.poll_uncork(streams > 1, cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Some(Err(Error::broken(error)))),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The account of what the connection's bodies hold.
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
     }
 
     /// For `net::liveness`.

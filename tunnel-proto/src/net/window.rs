@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::held::Held;
 use crate::{limits, state::window::StreamWindow};
 
 /// The windows of one connection.
@@ -16,17 +17,17 @@ impl Windows {
         Self { window: StreamWindow::new(), since: now() }
     }
 
-    /// Call it whenever the connection has been polled. `set` is `h2`'s, which fails while the peer has
-    /// not yet answered to the last change; then the next call tries again. Returns whether there is
-    /// something to be sent.
+    /// Call it whenever the connection has been polled. `held` is what its bodies hold. `set` is
+    /// `h2`'s, which fails while the peer has not yet answered to the last change; then the next call
+    /// tries again. Returns whether there is something to be sent.
     pub(crate) fn adapt(
         &mut self,
-        streams: usize,
+        held: &Held,
         set: impl FnOnce(u32) -> Result<(), h2::Error>,
     ) -> bool {
         let since = self.since;
         if let Some(window) =
-            self.window.poll_change(streams, || since.elapsed() >= limits::WINDOW_REST)
+            self.window.poll_change(held.laden(), || since.elapsed() >= limits::WINDOW_REST)
             && set(window).is_ok()
         {
             self.window.changed(window);

@@ -17,7 +17,10 @@ use crate::limits;
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     bytes: usize,
+    /// Bodies that hold anything.
     holders: usize,
+    /// Bodies that hold so much that their windows matter.
+    laden: usize,
     next: u64,
     bodies: HashMap<u64, Holding>,
 }
@@ -43,30 +46,29 @@ impl Holdings {
     /// Forgets a body and what it held.
     pub(crate) fn close(&mut self, key: u64) {
         if let Some(body) = self.bodies.remove(&key) {
-            self.bytes -= body.bytes;
-            self.holders -= usize::from(body.bytes > 0);
+            self.recount(body.bytes, 0);
         }
     }
 
     /// Bytes arrived.
     pub(crate) fn handle_arrival(&mut self, key: u64, bytes: usize, now: Instant) {
         let Some(body) = self.bodies.get_mut(&key) else { return };
-        if body.bytes == 0 && bytes > 0 {
+        if body.bytes == 0 {
             body.since = now;
-            self.holders += 1;
         }
+        let before = body.bytes;
         body.bytes += bytes;
-        self.bytes += bytes;
+        self.recount(before, before + bytes);
     }
 
     /// The reader took bytes.
     pub(crate) fn handle_read(&mut self, key: u64, bytes: usize, now: Instant) {
         let Some(body) = self.bodies.get_mut(&key) else { return };
-        let bytes = bytes.min(body.bytes);
         body.since = now;
-        body.bytes -= bytes;
-        self.bytes -= bytes;
-        self.holders -= usize::from(body.bytes == 0 && bytes > 0);
+        let before = body.bytes;
+        body.bytes = before.saturating_sub(bytes);
+        let after = body.bytes;
+        self.recount(before, after);
     }
 
     /// The reader is done with bytes it took: how many the sender may send for them.
@@ -77,6 +79,11 @@ impl Holdings {
         let given = body.withheld.min(share.saturating_sub(body.bytes));
         body.withheld -= given;
         given
+    }
+
+    /// Bodies that hold at least [`limits::LADEN_BYTES`].
+    pub(crate) fn laden(&self) -> usize {
+        self.laden
     }
 
     /// Whether a body holds anything.
@@ -104,6 +111,14 @@ impl Holdings {
         let must_go =
             self.bytes > limits::HELD_BYTES && stalled >= limits::STALL_GRACE && is_longest();
         must_go.then_some("HELD_BYTES")
+    }
+
+    /// A body that held `before` bytes holds `after`.
+    fn recount(&mut self, before: usize, after: usize) {
+        let is_laden = |bytes: usize| usize::from(bytes >= limits::LADEN_BYTES);
+        self.bytes = self.bytes + after - before;
+        self.holders = self.holders + usize::from(after > 0) - usize::from(before > 0);
+        self.laden = self.laden + is_laden(after) - is_laden(before);
     }
 }
 
@@ -184,6 +199,28 @@ mod tests {
         }
         assert!(holdings.bytes <= limits::HELD_BYTES, "{}", holdings.bytes);
         assert!(holdings.bytes > limits::HELD_BYTES / 4, "{}: room is used", holdings.bytes);
+    }
+
+    #[test]
+    fn a_message_on_its_way_is_no_load() {
+        let start = start();
+        let mut holdings = Holdings::default();
+        let keys: Vec<u64> = (0..1_000).map(|_| holdings.open(start)).collect();
+        for key in &keys {
+            holdings.handle_arrival(*key, 1_000, start);
+        }
+        assert_eq!((holdings.holders, holdings.laden()), (1_000, 0));
+        for key in &keys[..10] {
+            holdings.handle_arrival(*key, limits::LADEN_BYTES, start);
+        }
+        assert_eq!(holdings.laden(), 10);
+        holdings.handle_read(keys[0], 1_001, start);
+        holdings.close(keys[1]);
+        assert_eq!((holdings.holders, holdings.laden()), (999, 8));
+        for key in &keys {
+            holdings.handle_read(*key, usize::MAX, start);
+        }
+        assert_eq!((holdings.bytes, holdings.holders, holdings.laden()), (0, 0, 0));
     }
 
     #[test]

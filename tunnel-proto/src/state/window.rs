@@ -2,13 +2,14 @@
 
 use crate::limits;
 
-/// Shares a connection's budget among its open streams.
+/// Shares a connection's budget among the streams whose bytes lie here unread.
 ///
-/// Few streams get the full window each, so that one download is as fast as the path allows. With
+/// Few such streams get the full window each, so that one download is as fast as the path allows. With
 /// many, the window of each shrinks: readers who stop reading can't make the connection hold more than
-/// its budget and little besides. HTTP/2 lets a window shrink under streams that are open (RFC 9113
-/// section 6.9.2). Windows grow again only once most streams are gone and some time has passed, so
-/// that a number that goes up and down does not make a SETTINGS frame each time.
+/// its budget and what was on its way. Streams that are quiet, or whose readers keep up, do not count,
+/// however many are open. HTTP/2 lets a window shrink under streams that are open (RFC 9113
+/// section 6.9.2). Windows grow again only once most of those streams are gone and some time has passed,
+/// so that a number that goes up and down does not make a SETTINGS frame each time.
 #[derive(Debug)]
 pub(crate) struct StreamWindow {
     now: u32,
@@ -19,16 +20,17 @@ impl StreamWindow {
         Self { now: limits::STREAM_WINDOW }
     }
 
-    /// The window that streams shall have now, if it is another one. `rested` says whether
-    /// [`limits::WINDOW_REST`] has passed since the last change; it is asked only if that matters.
+    /// The window that streams shall have now, if it is another one. `laden` are those that hold
+    /// something. `rested` says whether [`limits::WINDOW_REST`] has passed since the last change; it is
+    /// asked only if that matters.
     pub(crate) fn poll_change(
         &mut self,
-        streams: usize,
+        laden: usize,
         rested: impl FnOnce() -> bool,
     ) -> Option<u32> {
-        let wanted = share(streams);
+        let wanted = share(laden);
         // Four times the streams must fit before windows grow.
-        let grows = share(streams.saturating_mul(4)) > self.now;
+        let grows = share(laden.saturating_mul(4)) > self.now;
         if wanted < self.now || (grows && rested()) { Some(wanted) } else { None }
     }
 

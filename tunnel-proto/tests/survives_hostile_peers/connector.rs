@@ -118,7 +118,7 @@ fn pending(
 }
 
 /// A body without end; counts what is taken of it.
-struct Endless(Arc<AtomicUsize>);
+pub struct Endless(pub Arc<AtomicUsize>);
 
 impl Body for Endless {
     type Data = Bytes;

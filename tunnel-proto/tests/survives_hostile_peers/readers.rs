@@ -1,6 +1,12 @@
 //! Visitors and services that stop reading, or read slowly, through an edge and a connector of ours.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -8,6 +14,7 @@ use http_body_util::{BodyExt as _, Empty, StreamBody};
 use tunnel_proto::{connector::Incoming, edge::Tunnel, limits};
 
 use crate::{
+    connector::Endless,
     harness::{self, AnyBody, Running, full},
     measure::{self, alone, clock},
 };
@@ -120,4 +127,52 @@ async fn slow_visitors_get_all_of_it_and_leave_room_for_a_fast_one() {
         "60 slow visitors, 32 MiB for a fast one after {fast:?}; all got all of it; {} bytes held at most",
         measure::peak() - before
     );
+}
+
+/// What is taken of a body whose reader does not come for it.
+async fn ahead(taken: &AtomicUsize) -> usize {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    taken.load(Ordering::Relaxed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_are_quiet_leave_the_others_their_windows() {
+    let _alone = alone().await;
+    let window = limits::STREAM_WINDOW as usize;
+    let taken = Arc::new(AtomicUsize::new(0));
+    let endless = Arc::clone(&taken);
+    let (tunnel, _connector) = harness::tunnel(move |request: Request<Incoming>| {
+        let endless = Endless(Arc::clone(&endless));
+        async move {
+            match request.uri().path() {
+                "/events" => {
+                    Response::new(StreamBody::new(futures_util::stream::pending()).boxed())
+                }
+                "/download" => Response::new(endless.boxed()),
+                _ => {
+                    let _unread = request;
+                    std::future::pending().await
+                }
+            }
+        }
+    })
+    .await;
+    let mut quiet = Vec::new();
+    for _ in 0..200 {
+        quiet.push(get(&tunnel, "events").await);
+    }
+    let download = get(&tunnel, "download").await;
+    let down = ahead(&taken).await;
+    drop(download);
+    let given = Arc::new(AtomicUsize::new(0));
+    let upload = Request::post("https://app.example.test/upload").body(Endless(Arc::clone(&given)));
+    let upload = tokio::spawn({
+        let tunnel = Arc::clone(&tunnel);
+        async move { tunnel.send(upload.unwrap()).await.map(drop) }
+    });
+    let up = ahead(&given).await;
+    upload.abort();
+    println!("beside 200 quiet streams: {down} bytes of a download, {up} of an upload under way");
+    assert!(down >= window, "{down}");
+    assert!(up >= window, "{up}");
 }
