@@ -121,13 +121,13 @@ pub const STALL_GRACE: Duration = Duration::from_secs(2);
 /// is reset. Not for WebSockets and TCP: a terminal may be stopped for hours.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bodies up to this length are left in `h2` until they are read; longer ones are taken out at once by
-/// a task. In frames of one byte, [`CONCURRENT_STREAMS`] of them are charged 65 MB, which is within
-/// [`DATA_FRAME_BUDGET`]: no crowd of visitors can use it up.
-pub const SHORT_BODY_BYTES: u64 = 256;
+/// A body that is whole when its head is looked at, and not longer than this, waits for its reader
+/// without a task, an account or a time limit. [`CONCURRENT_STREAMS`] of them are 8 MB: beside
+/// [`HELD_BYTES`] they leave room in [`CONNECTION_WINDOW`], so that the others go on.
+pub const SHORT_BODY_BYTES: usize = 8 * 1024;
 
 /// Small unread DATA frames that a connection may hold, in bytes charged by `h2` (256 less the
-/// frame's length for each); beyond it `h2` ends the connection. Bodies of unknown length are taken
+/// frame's length for each); beyond it `h2` ends the connection. Bodies are taken
 /// out at once (`net::spill`), so this is room for what arrives in one turn of the scheduler: 128 reads
 /// of 16 KiB, in frames of one byte, are charged 53 MB.
 pub const DATA_FRAME_BUDGET: usize = 64 * 1024 * 1024;

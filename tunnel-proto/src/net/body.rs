@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    limits,
     stream::hop,
     telemetry::ByteCount,
 };
@@ -28,7 +27,8 @@ use crate::{
 /// is asked for, so a slow reader holds back the far end. Dropping it before its end resets the
 /// stream, and the far end stops its work.
 pub struct Incoming {
-    source: Source,
+    /// Nothing once its end has been told.
+    source: Option<Spill>,
     /// Bytes handed out and not yet given back to the flow control.
     unreleased: usize,
     length: Option<u64>,
@@ -37,15 +37,6 @@ pub struct Incoming {
     upload: Option<AbortOnDrop>,
     /// Whatever else lives exactly as long as the exchange.
     _guard: Option<Box<dyn Send + Sync>>,
-}
-
-/// Where the frames come from.
-enum Source {
-    /// Straight from `h2`: the body is short, so little can pile up there.
-    Stream(RecvStream),
-    /// By way of a task that never lets frames pile up.
-    Spill(Spill),
-    Finished,
 }
 
 /// Ends a task when the exchange it belongs to is over.
@@ -67,20 +58,15 @@ impl Incoming {
         upload: Option<AbortOnDrop>,
         guard: Option<Box<dyn Send + Sync>>,
     ) -> Self {
-        let is_short = length.is_some_and(|length| length <= limits::SHORT_BODY_BYTES);
-        let source = if is_short || stream.is_end_stream() {
-            Source::Stream(stream)
-        } else {
-            let other_way = upload.as_ref().map(|upload| upload.0.clone());
-            Source::Spill(Spill::new(stream, held, other_way))
-        };
+        let other_way = upload.as_ref().map(|upload| upload.0.clone());
+        let source = Some(Spill::new(stream, held, other_way));
         Self { source, unreleased: 0, length, count: ByteCount::default(), upload, _guard: guard }
     }
 
     /// A body without a byte.
     pub(crate) fn empty() -> Self {
         Self {
-            source: Source::Finished,
+            source: None,
             unreleased: 0,
             length: None,
             count: ByteCount::default(),
@@ -96,26 +82,13 @@ impl Incoming {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Spilled, h2::Error>> {
         let release = std::mem::take(&mut self.unreleased);
-        match &mut self.source {
-            Source::Finished => Poll::Ready(Ok(Spilled::End)),
-            Source::Spill(spill) => {
-                if release > 0 {
-                    spill.release(release);
-                }
-                spill.poll_next(cx)
-            }
-            Source::Stream(stream) => {
-                if release > 0 {
-                    // An error means that the stream is over; the next poll tells how.
-                    let _ = stream.flow_control().release_capacity(release);
-                }
-                if let Some(data) = ready!(stream.poll_data(cx)) {
-                    return Poll::Ready(data.map(Spilled::Data));
-                }
-                let trailers = ready!(stream.poll_trailers(cx))?;
-                Poll::Ready(Ok(trailers.map_or(Spilled::End, Spilled::Trailers)))
-            }
+        let Some(source) = &mut self.source else {
+            return Poll::Ready(Ok(Spilled::End));
+        };
+        if release > 0 {
+            source.release(release);
         }
+        source.poll_next(cx)
     }
 }
 
@@ -137,7 +110,7 @@ impl Body for Incoming {
             }
             Ok(Spilled::Trailers(mut trailers)) => {
                 hop::strip_trailers(&mut trailers, &[]);
-                Some(Ok(Frame::trailers(trailers)))
+                Some(Ok(Frame::trailers(*trailers)))
             }
             Ok(Spilled::End) => None,
             Ok(Spilled::Abandoned(limit)) => {
@@ -148,16 +121,12 @@ impl Body for Incoming {
             Err(error) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => None,
             Err(error) => Some(Err(error.into())),
         };
-        this.source = Source::Finished;
+        this.source = None;
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Stream(stream) => stream.is_end_stream(),
-            Source::Spill(_) => false,
-            Source::Finished => true,
-        }
+        self.source.as_ref().is_none_or(Spill::is_at_end)
     }
 
     fn size_hint(&self) -> SizeHint {
