@@ -172,9 +172,14 @@ pub const RELAY_CHUNK_BYTES: usize = 16 * 1024;
 /// noticed within this and [`PING_TIMEOUT`], and boxes on the way do not forget it.
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a peer may take to say that it is alive; then the connection ends. It is longer than any
-/// round trip with lost packets in it.
+/// How long a peer may say nothing at all after it has been asked; then the connection ends. It is longer
+/// than any round trip with lost packets in it.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the answer may take of a peer that says other things meanwhile: 4 MB of a socket's buffer
+/// take nine minutes at 60 kbit/s. Whoever reads nothing would else keep what waits for him for ever.
+/// Then the connection ends.
+pub const PONG_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// PING frames that a peer may send in a second. A peer that looks for signs of life sends one in
 /// ten; more end the connection, because each is answered.

@@ -30,9 +30,7 @@ use crate::{
     edge::{OnInterim, Router, Tunnel, Upgrade},
     error::{Error, ErrorKind, one_line},
     limits,
-    net::{
-        body::Incoming, held::Held, inbound::Inbound, io::TunnelIo, liveness, relay::relay, upload,
-    },
+    net::{body::Incoming, held::Held, inbound::Inbound, io::TunnelIo, relay::relay, upload},
     stream::response,
     telemetry::ByteCount,
 };
@@ -144,7 +142,7 @@ impl Receiver {
         let handshake = timeout(limits::NODE_DIAL_TIMEOUT, Inbound::handshake(tls)).await;
         let mut connection = handshake
             .map_err(|_| Error::from(ErrorKind::Network("a node is silent after TLS".into())))??;
-        let mut alive = pin!(liveness::watch(connection.ping_pong()));
+        let mut silence = pin!(connection.silence());
         let mut shutdown = pin!(shutdown);
         let mut is_leaving = false;
         // Dropped with the connection: work for a node that is gone ends.
@@ -164,7 +162,7 @@ impl Receiver {
                     is_leaving = true;
                     connection.graceful_shutdown();
                 }
-                error = &mut alive => return Err(error),
+                error = &mut silence => return Err(error),
             }
         }
     }

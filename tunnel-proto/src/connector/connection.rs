@@ -25,7 +25,6 @@ use crate::{
     net::{
         held::Held,
         inbound::{Inbound, Stream},
-        liveness,
     },
     origin::{OriginFailure, PrivateNetwork},
     rpc::{client::ClientEvent, registration::Registered},
@@ -107,7 +106,7 @@ where
         let error = Error::from(ErrorKind::Network("the edge is silent after TLS".into()));
         error.with_limit("DIAL_TIMEOUT")
     })??;
-    let mut alive = std::pin::pin!(liveness::watch(connection.ping_pong()));
+    let mut silence = std::pin::pin!(connection.silence());
     let (events, mut control) = mpsc::channel::<ControlEvent>(4);
     let mut greeting = Some(greeting);
     let mut state = State::Anonymous;
@@ -173,7 +172,7 @@ where
                 let error = Error::from(ErrorKind::Network("the edge did not register us".into()));
                 return Err(error.with_limit("REGISTER_TIMEOUT"));
             }
-            error = &mut alive => return Err(error),
+            error = &mut silence => return Err(error),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Driver {
         let held = Held::default();
         let account = held.clone();
         let task = tokio::spawn(async move {
-            let ping = connection.ping_pong();
+            let silence = liveness::watch(connection.ping_pong(), cork.heard());
             let mut windows = Windows::new();
             let driven = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
                 Poll::Ready(Ok(())) => {
@@ -63,7 +63,7 @@ impl Driver {
             });
             let error = tokio::select! {
                 error = driven => error,
-                error = liveness::watch(ping) => error,
+                error = silence => error,
             };
             let _ = reason.send(Some(Arc::new(error)));
         });

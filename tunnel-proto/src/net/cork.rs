@@ -18,6 +18,7 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::liveness::Heard;
 use crate::{
     error::{Error, ErrorKind},
     limits,
@@ -41,6 +42,7 @@ struct Inner<T> {
     unflushed: bool,
     guard: FloodGuard,
     flood: Option<Flood>,
+    heard: Heard,
 }
 
 /// Splits a stream into the part for `h2` and the part for the driver. Both are used by one task,
@@ -52,6 +54,7 @@ pub(crate) fn cork<T>(io: T, role: Role) -> (Corked<T>, Cork<T>) {
         unflushed: false,
         guard: FloodGuard::new(role, now()),
         flood: None,
+        heard: Heard::default(),
     }));
     (Corked(Arc::clone(&inner)), Cork { inner, yielded: false })
 }
@@ -81,6 +84,13 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
         }
         self.yielded = false;
         inner.poll_flush(cx)
+    }
+}
+
+impl<T> Cork<T> {
+    /// What has been received so far.
+    pub(crate) fn heard(&self) -> Heard {
+        lock(&self.inner).heard.clone()
     }
 }
 
@@ -179,6 +189,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Corked<T> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut inner.io).poll_read(cx, buffer))?;
+        inner.heard.add(buffer.filled().len() - before);
         inner.flood = inner.guard.handle_inbound(&buffer.filled()[before..], now).err();
         Poll::Ready(Ok(()))
     }

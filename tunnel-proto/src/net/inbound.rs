@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{
-    PingPong, RecvStream,
+    RecvStream,
     server::{self, SendResponse},
 };
 use http::Request;
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     cork::{Cork, Corked, cork},
     held::Held,
-    settings,
+    liveness, settings,
     window::Windows,
 };
 use crate::{error::Error, state::flood::Role};
@@ -73,9 +73,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Inbound<T> {
         &self.held
     }
 
-    /// For `net::liveness`.
-    pub(crate) fn ping_pong(&mut self) -> Option<PingPong> {
-        self.connection.ping_pong()
+    /// Resolves once the peer shows no sign of life. Ask once.
+    pub(crate) fn silence(&mut self) -> impl Future<Output = Error> + Send + use<T> {
+        liveness::watch(self.connection.ping_pong(), self.cork.heard())
     }
 
     /// Takes no more streams; [`Self::next`] says when those that are open are done.

@@ -372,3 +372,30 @@ async fn frames_on_a_stream_that_is_over_are_not_each_answered() {
     assert!(peer.seen.count(RST_STREAM) <= 2 * limits::PROVOKED_RESETS_PER_SECOND as usize);
     assert!(held < 8_000_000, "{held} bytes");
 }
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_connector_says_is_a_sign_of_life() {
+    let _alone = alone().await;
+    // It answers no PING, as if its answers stood behind much else on a slow link.
+    let (connection, mut peer) = registered(&[]).await;
+    let start = clock();
+    let word = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]);
+    while start.elapsed() < limits::PONG_TIMEOUT / 2 {
+        assert!(peer.send(&word).await, "cut off after {:?}", start.elapsed());
+        tokio::time::sleep(Duration::from_secs(8)).await;
+    }
+    assert!(peer.seen.count(PING) > 0);
+    let quiet = clock();
+    timeout(LONG, connection.reached(Phase::Closed)).await.expect("it ends");
+    println!("silent after {:?}, given up after {:?}", start.elapsed(), quiet.elapsed());
+    assert!(quiet.elapsed() <= 2 * limits::PING_TIMEOUT);
+
+    let (connection, mut peer) = registered(&[]).await;
+    let start = clock();
+    while peer.send(&word).await && start.elapsed() < 2 * limits::PONG_TIMEOUT {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+    }
+    timeout(LONG, connection.reached(Phase::Closed)).await.expect("it ends");
+    println!("never an answer: given up after {:?}", start.elapsed());
+    assert!(connection.loss().unwrap().contains("PONG_TIMEOUT"), "{:?}", connection.loss());
+}
