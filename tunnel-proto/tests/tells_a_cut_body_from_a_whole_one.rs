@@ -23,7 +23,8 @@ use tokio::{
     sync::{Notify, mpsc},
     time::timeout,
 };
-use tunnel_proto::edge::Incoming;
+use tower::Service as _;
+use tunnel_proto::{edge::Incoming, origin::HttpOrigin};
 
 const URL: &str = "https://app.example.com/";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,6 +91,54 @@ async fn a_download_shorter_than_its_length_is_an_error() {
     .await;
     let response = tunnel.send(Request::get(URL).body(full("")).unwrap()).await.unwrap();
     assert!(timeout(PATIENCE, collect(response.into_body())).await.unwrap().is_err());
+}
+
+/// An origin that speaks HTTP/2, sends half a body and resets the stream once told so.
+async fn resetting_origin(reason: h2::Reason, go_on: Arc<Notify>) -> HttpOrigin {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(tcp).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let mut send = respond.send_response(Response::new(()), false).unwrap();
+            let is_whole = request.uri().path() == "/whole";
+            send.send_data(Bytes::from("half"), is_whole).unwrap();
+            let go_on = Arc::clone(&go_on);
+            tokio::spawn(async move {
+                if !is_whole {
+                    go_on.notified().await;
+                    send.send_reset(reason);
+                }
+            });
+        }
+    });
+    HttpOrigin::builder(format!("http://{address}")).http2(true).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_download_that_an_http2_origin_resets_reaches_the_visitor_as_an_error() {
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL, h2::Reason::INTERNAL_ERROR] {
+        let go_on = Arc::new(Notify::new());
+        let origin = resetting_origin(reason, Arc::clone(&go_on)).await;
+        let (tunnel, _running) = tunnel(move |request| {
+            let mut origin = origin.clone();
+            async move {
+                origin.call(request).await.unwrap().map(|body| body.map_err(Into::into).boxed())
+            }
+        })
+        .await;
+        let get = |path| Request::get(format!("https://app.example.com/{path}")).body(full(""));
+        let cut = tunnel.send(get("cut").unwrap()).await.unwrap();
+        let mut cut = cut.into_body();
+        assert_eq!(cut.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+        go_on.notify_one();
+        let end = timeout(PATIENCE, cut.frame()).await.unwrap();
+        assert!(matches!(end, Some(Err(_))), "{reason}: a part was taken for the whole");
+        let whole = tunnel.send(get("whole").unwrap()).await.unwrap();
+        let whole = timeout(PATIENCE, collect(whole.into_body())).await.unwrap();
+        assert_eq!(whole.unwrap(), "half", "{reason}");
+    }
 }
 
 struct TellOnDrop(Arc<Notify>);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
@@ -117,8 +117,8 @@ impl Body for Incoming {
                 let kind = ErrorKind::Network("nobody came for the body".into());
                 Some(Err(Error::from(kind).with_limit(limit)))
             }
-            // A connector that answered without reading the whole request says so.
-            Err(error) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => None,
+            // Also with NO_ERROR: an answer that does not need the whole request ends with END_STREAM
+            // before that (RFC 9113 section 8.1), and `h2` remembers it.
             Err(error) => Some(Err(error.into())),
         };
         this.source = None;

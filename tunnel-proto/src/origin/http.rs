@@ -110,7 +110,10 @@ impl Server {
             (StatusCode::SWITCHING_PROTOCOLS, None) => {
                 Err(OriginError::new(OriginFailure::BrokeOff, "an upgrade that nobody asked for"))
             }
-            _ => Ok(response.map(OriginBody::stream)),
+            _ => {
+                let version = response.version();
+                Ok(response.map(|body| OriginBody::stream(body, version)))
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{Empty, Full};
+use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::time::timeout;
 use tunnel_proto::{
     ConnectionId, Error,
@@ -371,6 +371,37 @@ async fn frames_on_a_stream_that_is_over_are_not_each_answered() {
     println!("  {sent} frames sent, {} resets provoked", peer.seen.count(RST_STREAM));
     assert!(peer.seen.count(RST_STREAM) <= 2 * limits::PROVOKED_RESETS_PER_SECOND as usize);
     assert!(held < 8_000_000, "{held} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_without_an_error_is_an_end_only_behind_an_end() {
+    let _alone = alone().await;
+    for (name, flags, is_whole) in
+        [("RST_STREAM NO_ERROR", 0, false), ("END_STREAM, then the same", END_STREAM, true)]
+    {
+        for is_first in [true, false] {
+            let (connection, mut peer) = registered(&[]).await;
+            // An upload that the connector does not read to its end (RFC 9113 section 8.1).
+            let body = Full::new(Bytes::from(vec![0; 4 << 20]));
+            let request = Request::post("https://app.example.test/").body(body).unwrap();
+            let request = tokio::spawn(async move { connection.send(request).await });
+            peer.seen.until(|seen| seen.heads() == [1, 3]).await;
+            peer.send(&frame(HEADERS, END_HEADERS, 3, &answer())).await;
+            let end = [frame(DATA, flags, 3, b"half"), frame(RST_STREAM, 0, 3, &[0; 4])].concat();
+            let response = if is_first {
+                peer.send(&end).await;
+                request.await.unwrap().unwrap()
+            } else {
+                let response = request.await.unwrap().unwrap();
+                peer.send(&end).await;
+                response
+            };
+            let body = timeout(LONG, response.into_body().collect()).await.expect("it ends");
+            let body = body.map(|body| body.to_bytes());
+            println!("{name}: {body:?}");
+            assert_eq!(body.is_ok(), is_whole, "{name}, {is_first}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
