@@ -34,6 +34,8 @@ pub(crate) enum ErrorKind {
     Unreachable(String),
     /// The other side gave up on this stream.
     Cancelled,
+    /// A bug, ours or in code that our caller gave us.
+    Internal(String),
 }
 
 impl Error {
@@ -44,7 +46,8 @@ impl Error {
             | ErrorKind::Denied(_)
             | ErrorKind::Busy
             | ErrorKind::Offline
-            | ErrorKind::Unreachable(_) => true,
+            | ErrorKind::Unreachable(_)
+            | ErrorKind::Internal(_) => true,
             ErrorKind::Refused { retry_after, .. } => retry_after.is_some(),
             ErrorKind::Caller(_) | ErrorKind::Peer(_) | ErrorKind::Cancelled => false,
         }
@@ -109,6 +112,7 @@ impl Error {
             ErrorKind::Offline => "offline",
             ErrorKind::Unreachable(_) => "unreachable",
             ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Internal(_) => "internal",
         }
     }
 
@@ -148,9 +152,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            ErrorKind::Caller(what) | ErrorKind::Network(what) | ErrorKind::Unreachable(what) => {
-                f.write_str(what)
-            }
+            ErrorKind::Caller(what)
+            | ErrorKind::Network(what)
+            | ErrorKind::Unreachable(what)
+            | ErrorKind::Internal(what) => f.write_str(what),
             ErrorKind::Peer(what) => write!(f, "the peer broke the tunnel protocol: {what}"),
             ErrorKind::Denied(what) => write!(f, "the source address is refused: {what}"),
             ErrorKind::Refused { cause, .. } => {

@@ -239,6 +239,10 @@ pub const RECONNECT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Durati
 /// patience, but not for ever.
 pub const RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
+/// Before a connector's connection is made again whose task panicked: what is wrong there is not gone in a
+/// second, and the others serve meanwhile.
+pub const PANIC_PAUSE: Duration = Duration::from_secs(10);
+
 /// A TCP connection and a TLS handshake to the edge, each: as much as three lost packets cost. Then
 /// another address is tried.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);

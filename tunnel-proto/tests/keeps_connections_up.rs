@@ -4,9 +4,15 @@
 
 mod harness;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use harness::{Edge, collect, connect, credentials, full, tunnel_id};
+use harness::{Edge, collect, connect, credentials, full, start, tunnel_id};
 use http::{Request, Response};
 use tokio::{sync::Notify, time::timeout};
 use tunnel_proto::{
@@ -165,4 +171,28 @@ async fn a_peer_that_closes_without_a_word_is_no_alarm() {
     drop(probe);
     let error = tunnel_proto::edge::Acceptor::new(harness::authenticate).accept(edge_io).await;
     assert!(error.unwrap_err().is_retryable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_connections_task_is_told_and_the_connection_made_again() {
+    let edge = Edge::start();
+    let (dial, dialed) = (edge.dial(), AtomicUsize::new(0));
+    let dial = move |address| {
+        assert!(dialed.fetch_add(1, Ordering::Relaxed) != 1, "a bug in the caller's code");
+        dial(address)
+    };
+    let builder = Connector::builder(credentials(), dial).connections(2);
+    let mut running = start(builder, |_| async { Response::new(full("")) });
+    let (index, error) = loop {
+        match running.events.recv().await.unwrap() {
+            Event::Retrying { index, error, .. } => break (index, error),
+            event => assert!(matches!(event, Event::Connected { .. }), "{event:?}"),
+        }
+    };
+    let source = std::error::Error::source(&*error).unwrap().to_string();
+    assert!(
+        index == 1 && source.contains("a bug in the caller's code"),
+        "{index} {error}: {source}"
+    );
+    edge.wait_for(2).await;
 }

@@ -1,17 +1,21 @@
 //! Keeping the connections up.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
     sync::watch,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, sleep, timeout},
 };
 
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, error, info_span};
 
 use super::{
     builder::{Connector, Settings, random},
@@ -22,7 +26,7 @@ use super::{
     service::HttpService,
 };
 use crate::{
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, one_line},
     id::ConnectorId,
     limits,
     rpc::registration::{Refusal, Registration},
@@ -38,32 +42,53 @@ pub(super) async fn run<D: Dial, S: HttpService>(
     let settings = connector.settings;
     let (stop, stopped) = watch::channel(false);
     let registered = watch::Sender::new(0_usize);
+    let slot = |index| Slot {
+        settings: Arc::clone(&settings),
+        connector_id: connector.id,
+        index,
+        address: usize::from(index),
+        registered: registered.clone(),
+        stopped: stopped.clone(),
+    };
     let mut slots = JoinSet::new();
+    let mut indexes = HashMap::new();
     for index in 0..settings.connections {
-        let slot = Slot {
-            settings: Arc::clone(&settings),
-            connector_id: connector.id,
-            index,
-            address: usize::from(index),
-            registered: registered.clone(),
-            stopped: stopped.clone(),
-        };
-        slots.spawn(slot.keep(connector.service.clone()));
+        let task = slots.spawn(slot(index).keep(connector.service.clone(), Duration::ZERO));
+        indexes.insert(task.id(), index);
     }
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             // A slot ends by itself only when going on is of no use.
-            Some(ended) = slots.join_next() => if let Ok(Err(error)) = ended {
-                return Err(error);
+            Some(ended) = slots.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(panic) => if let Some(index) = indexes.remove(&panic.id()) {
+                    let after = limits::PANIC_PAUSE;
+                    let error = Arc::new(panicked(panic));
+                    (settings.on_event)(Event::Retrying { index, error, after });
+                    let task = slots.spawn(slot(index).keep(connector.service.clone(), after));
+                    indexes.insert(task.id(), index);
+                },
             },
         }
     }
     stop.send_replace(true);
-    let finished = async { while slots.join_next().await.is_some() {} };
+    let finished = async {
+        while let Some(ended) = slots.join_next().await {
+            if let Err(panic) = ended {
+                error!(error = one_line(&panicked(panic)), "a connection did not take its leave");
+            }
+        }
+    };
     let _ = timeout(settings.grace_period, finished).await;
     Ok(())
+}
+
+/// A slot's task ended without a result: our fault, or that of the caller's own code in it.
+fn panicked(panic: JoinError) -> Error {
+    Error::from(ErrorKind::Internal("the task of a connection panicked".into())).with_source(panic)
 }
 
 /// The place of one connection, filled again whenever it falls empty.
@@ -78,7 +103,12 @@ struct Slot<D> {
 }
 
 impl<D: Dial> Slot<D> {
-    async fn keep<S: HttpService>(mut self, service: S) -> Result<(), Error> {
+    /// Begins after `pause`.
+    async fn keep<S: HttpService>(mut self, service: S, pause: Duration) -> Result<(), Error> {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stopped(self.stopped.clone()) => return Ok(()),
+        }
         if self.index > 0 {
             let mut registered = self.registered.subscribe();
             tokio::select! {
