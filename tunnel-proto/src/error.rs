@@ -34,6 +34,8 @@ pub(crate) enum ErrorKind {
     Unreachable(String),
     /// The other side gave up on this stream.
     Cancelled,
+    /// The other side has not looked at the request.
+    Untouched,
     /// A bug, ours or in code that our caller gave us.
     Internal(String),
 }
@@ -47,6 +49,7 @@ impl Error {
             | ErrorKind::Busy
             | ErrorKind::Offline
             | ErrorKind::Unreachable(_)
+            | ErrorKind::Untouched
             | ErrorKind::Internal(_) => true,
             ErrorKind::Refused { retry_after, .. } => retry_after.is_some(),
             ErrorKind::Caller(_) | ErrorKind::Peer(_) | ErrorKind::Cancelled => false,
@@ -99,6 +102,26 @@ impl Error {
         matches!(self.kind, ErrorKind::Network(_))
     }
 
+    /// Whether nobody has seen anything of the request, so that it can be sent again whatever it is.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.kind == ErrorKind::Untouched
+    }
+
+    /// What became of a request that got no answer.
+    pub(crate) fn unanswered(error: h2::Error) -> Self {
+        if is_untouched(&error) { Self::untouched(error) } else { error.into() }
+    }
+
+    /// What became of a request that `h2` did not even take.
+    pub(crate) fn unsent(error: h2::Error) -> Self {
+        let is_lost = error.is_io() || error.is_go_away();
+        if is_lost { Self::untouched(error) } else { error.into() }
+    }
+
+    fn untouched(error: h2::Error) -> Self {
+        Self::from(ErrorKind::Untouched).with_source(error)
+    }
+
     /// Whose fault it is in a word, for metrics.
     #[cfg(feature = "metrics")]
     pub(crate) fn reason(&self) -> &'static str {
@@ -112,6 +135,7 @@ impl Error {
             ErrorKind::Offline => "offline",
             ErrorKind::Unreachable(_) => "unreachable",
             ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Untouched => "untouched",
             ErrorKind::Internal(_) => "internal",
         }
     }
@@ -164,6 +188,7 @@ impl fmt::Display for Error {
             ErrorKind::Busy => f.write_str("every connection of the tunnel is full"),
             ErrorKind::Offline => f.write_str("no connector of the tunnel is connected"),
             ErrorKind::Cancelled => f.write_str("the other side gave up on the stream"),
+            ErrorKind::Untouched => f.write_str("the other side did not take the request"),
         }?;
         match self.limit {
             Some(limit) => write!(f, " ({limit})"),
@@ -209,6 +234,13 @@ impl From<capnp::Error> for Error {
         let what = "an unreadable message on the control stream";
         Self { limit, ..Self::from(ErrorKind::Peer(what.into())) }.with_source(error)
     }
+}
+
+/// Whether HTTP/2 itself says of a request without an answer that it was not looked at (RFC 9113 section
+/// 8.7). Of a stream, `h2` says GOAWAY only if its number is above the last that the peer took.
+pub(crate) fn is_untouched(error: &h2::Error) -> bool {
+    let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (error.is_go_away() || is_refused)
 }
 
 /// An error and its sources in one line, for a log.

@@ -96,11 +96,11 @@ impl Exchange for WebSocket {
         link.open_stream(head).await.map_err(|failed| failed.map(|()| Self))
     }
 
-    async fn here(self, _: &Tunnel, ready: Ready, asked: Asked) -> Result<Upgrade, Error> {
+    async fn here(self, tunnel: &Tunnel, ready: Ready, asked: Asked) -> Result<Upgrade, Error> {
         let Asked::WebSocket(request) = asked else {
             return Err(Refusal::Unclear.into_error());
         };
-        ready.upgrade(request).await
+        tunnel.upgrade_over(ready, request).await
     }
 }
 
@@ -128,7 +128,7 @@ impl Exchange for Tcp {
         }
     }
 
-    async fn here(self, _: &Tunnel, ready: Ready, _: Asked) -> Result<TunnelIo, Error> {
-        ready.tcp(self.destination, self.source).await
+    async fn here(self, tunnel: &Tunnel, ready: Ready, _: Asked) -> Result<TunnelIo, Error> {
+        tunnel.tcp_over(ready, self.destination, self.source).await
     }
 }

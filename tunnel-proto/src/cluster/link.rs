@@ -4,7 +4,7 @@ use std::{error::Error as StdError, future::poll_fn, sync::Arc};
 
 use bytes::Bytes;
 use h2::{
-    Reason, SendStream,
+    SendStream,
     client::{ResponseFuture, SendRequest},
 };
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -18,7 +18,7 @@ use tracing::debug;
 use super::wire;
 use crate::{
     edge::{OnInterim, Upgrade, driver::Driver},
-    error::{Error, ErrorKind},
+    error::{self, Error, ErrorKind},
     limits,
     net::{
         body::{AbortOnDrop, Incoming},
@@ -117,7 +117,7 @@ impl Link {
         let (parts, incoming) = match answer.await {
             Ok(response) => response.into_parts(),
             Err(error) => {
-                let is_unsent = is_untouched(&error);
+                let is_unsent = error::is_untouched(&error);
                 return Err(Failed { error: lost(error), rest: Some(()), is_unsent });
             }
         };
@@ -183,7 +183,7 @@ impl Link {
         let (parts, incoming) = match answer.await {
             Ok(response) => response.into_parts(),
             Err(error) => {
-                let is_unsent = unread.is_some() && is_untouched(&error);
+                let is_unsent = unread.is_some() && error::is_untouched(&error);
                 return Err(Failed { error: lost(error), rest: unread, is_unsent });
             }
         };
@@ -246,13 +246,6 @@ async fn is_wanted(answer: &mut ResponseFuture, on_interim: Option<&OnInterim>) 
             Some(Err(_)) | None => return false,
         }
     }
-}
-
-/// Whether HTTP/2 itself says that the request was not looked at (RFC 9113 section 8.7).
-fn is_untouched(error: &h2::Error) -> bool {
-    error.is_remote()
-        && (error.is_go_away()
-            || (error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM)))
 }
 
 fn lost(error: h2::Error) -> Error {

@@ -95,8 +95,8 @@ impl<D: Directory> Cluster<D> {
         tunnel: TunnelId,
         request: Request<B>,
     ) -> Result<Upgrade, Error> {
-        if let Some((_, ready)) = self.local(tunnel).await? {
-            return ready.upgrade(request).await;
+        if let Some((tunnel, ready)) = self.local(tunnel).await? {
+            return tunnel.upgrade_over(ready, request).await;
         }
         let head = wire::websocket(tunnel, request.into_parts().0)?;
         let hop: Hop<'_, _> = Box::pin(self.forward(tunnel, head, WebSocket));
@@ -119,8 +119,8 @@ impl<D: Directory> Cluster<D> {
         destination: SocketAddr,
         source: IpAddr,
     ) -> Result<TunnelIo, Error> {
-        if let Some((_, ready)) = self.local(tunnel).await? {
-            return ready.tcp(destination, source).await;
+        if let Some((tunnel, ready)) = self.local(tunnel).await? {
+            return tunnel.tcp_over(ready, destination, source).await;
         }
         let head = wire::tcp(tunnel, destination, source)?;
         let hop: Hop<'_, _> = Box::pin(self.forward(tunnel, head, Tcp { destination, source }));

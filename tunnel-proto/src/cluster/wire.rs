@@ -82,7 +82,7 @@ impl Refusal {
     pub(super) fn of(error: &Error) -> Self {
         if error.is_offline() {
             Self::Offline
-        } else if error.is_busy() {
+        } else if error.is_busy() || error.is_untouched() {
             Self::Busy
         } else if error.is_caller_fault() {
             Self::Unclear

@@ -356,6 +356,12 @@ impl Connection {
     }
 }
 
+impl From<Arc<Shared>> for Connection {
+    fn from(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")

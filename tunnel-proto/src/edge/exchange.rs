@@ -18,6 +18,7 @@ use http_body::Body;
 use tracing::{Instrument as _, Span, debug, debug_span};
 
 use super::{
+    connection::Connection,
     interim::OnInterim,
     place::InFlight,
     push::{self, Applied},
@@ -83,6 +84,11 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
+    /// The connection that has the room.
+    pub(super) fn connection(&self) -> Connection {
+        self.in_flight.connection()
+    }
+
     /// Makes the head that travels.
     ///
     /// # Errors
@@ -134,7 +140,8 @@ impl Ready {
             // A connector can frame a body best if it knows the length.
             head.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
-        let (answer, mut stream) = self.requests.send_request(head, !has_body)?;
+        let (answer, mut stream) =
+            self.requests.send_request(head, !has_body).map_err(Error::unsent)?;
         self.in_flight.count();
         let upload = has_body.then(|| {
             let count = self.meter.bytes(Direction::ToOrigin);
@@ -145,7 +152,8 @@ impl Ready {
             });
             AbortOnDrop(task.abort_handle())
         });
-        let (parts, body) = final_head(answer, on_interim).await?.into_parts();
+        let (parts, body) =
+            final_head(answer, on_interim).await.map_err(Error::unanswered)?.into_parts();
         measured.answered();
         let response = response::from_tunnel(&parts)?;
         Ok(self.response(response, body, upload, measured))
@@ -164,9 +172,9 @@ impl Ready {
         measured: Measured,
     ) -> Result<Upgrade, Error> {
         let head = head::websocket_to_tunnel(request.into_parts().0)?;
-        let (answer, send) = self.requests.send_request(head, false)?;
+        let (answer, send) = self.requests.send_request(head, false).map_err(Error::unsent)?;
         self.in_flight.count();
-        let (parts, body) = answer.await?.into_parts();
+        let (parts, body) = answer.await.map_err(Error::unanswered)?.into_parts();
         measured.answered();
         let response = response::websocket_from_tunnel(&parts)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -193,9 +201,9 @@ impl Ready {
         measured: Measured,
     ) -> Result<TunnelIo, Error> {
         let head = head::tcp(destination, source)?;
-        let (answer, send) = self.requests.send_request(head, false)?;
+        let (answer, send) = self.requests.send_request(head, false).map_err(Error::unsent)?;
         self.in_flight.count();
-        let (parts, body) = answer.await?.into_parts();
+        let (parts, body) = answer.await.map_err(Error::unanswered)?.into_parts();
         if response::is_flow_limited(&parts) {
             return Err(ErrorKind::Busy.into());
         }
@@ -210,9 +218,10 @@ impl Ready {
     pub(super) async fn push(mut self, body: Bytes) -> Result<Applied, Error> {
         let _measured = self.meter.begin(StreamKind::Configuration);
         let head = head::configuration()?;
-        let (answer, mut stream) = self.requests.send_request(head, false)?;
+        let (answer, mut stream) =
+            self.requests.send_request(head, false).map_err(Error::unsent)?;
         upload::send_whole(body, &mut stream).await?;
-        let (parts, body) = answer.await?.into_parts();
+        let (parts, body) = answer.await.map_err(Error::unanswered)?.into_parts();
         if parts.status != StatusCode::OK {
             let what = format!("a configuration was answered with {}", parts.status);
             return Err(ErrorKind::Peer(what).into());

@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::sync::{Notify, watch};
 
-use super::connection::{Phase, Shared};
+use super::connection::{Connection, Phase, Shared};
 use crate::{
     error::{Error, ErrorKind},
     limits,
@@ -81,6 +81,11 @@ impl InFlight {
             }
             freed.await;
         }
+    }
+
+    /// Whose place it is.
+    pub(super) fn connection(&self) -> Connection {
+        Connection::from(Arc::clone(&self.0))
     }
 
     /// The account of what the connection's bodies hold.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, one_line},
     id::TunnelId,
-    net::{body::Incoming, io::TunnelIo},
+    net::{body::Incoming, io::TunnelIo, kept::Kept},
 };
 
 /// A tunnel: all connections, of one connector or several, that serve the same names.
@@ -59,8 +59,10 @@ impl Tunnel {
     /// Sends a request over the connection with the fewest requests in flight.
     ///
     /// A request goes out once. If its connection turns out to be gone before anything was sent, the
-    /// next one is tried. If the connection is lost while the answer is awaited, a request that is idempotent
-    /// (RFC 9110 section 9.2.2) and has no body is sent once more, over another connection.
+    /// next one is tried. As long as its body, if there is one, has not been read, a request is sent once
+    /// more over another connection in two cases: the connector says that it has not looked at it (RFC 9113
+    /// section 8.7), or the connection is lost while the answer is awaited and the request is idempotent
+    /// (RFC 9110 section 9.2.2).
     ///
     /// # Errors
     ///
@@ -89,16 +91,52 @@ impl Tunnel {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
+        let first = ready.connection();
         let (parts, body) = request.into_parts();
-        let is_repeatable = parts.method.is_idempotent() && body.is_end_stream();
+        let is_idempotent = parts.method.is_idempotent();
         let outgoing = ready.pack(parts)?;
-        let spare = is_repeatable.then(|| outgoing.clone());
-        match (ready.send(outgoing, body).await, spare) {
-            (Err(error), Some(spare)) if error.is_network() => {
-                debug!(tunnel = %self.id, %error, "a request is sent once more");
-                Box::pin(async { self.ready().await?.send(spare, Incoming::empty()).await }).await
-            }
-            (answer, _) => answer,
+        let (spare, body) = (outgoing.clone(), Kept::new(body));
+        let error = match ready.send(outgoing, body.lend()).await {
+            Err(error) => error,
+            answer => return answer,
+        };
+        let is_repeatable = error.is_untouched() || (error.is_network() && is_idempotent);
+        let Some(body) = body.take_back().filter(|_| is_repeatable) else {
+            return Err(error);
+        };
+        debug!(tunnel = %self.id, %error, "a request is sent once more");
+        Box::pin(async { self.ready_beside(first).await?.send(spare, body).await }).await
+    }
+
+    /// Asks for a WebSocket, beginning with a connection that is known to have room.
+    pub(crate) async fn upgrade_over<B>(
+        &self,
+        ready: Ready,
+        request: Request<B>,
+    ) -> Result<Upgrade, Error> {
+        let request = Request::from_parts(request.into_parts().0, ());
+        self.over(ready, |ready| ready.upgrade(request.clone())).await
+    }
+
+    /// Opens a TCP flow, beginning with a connection that is known to have room.
+    pub(crate) async fn tcp_over(
+        &self,
+        ready: Ready,
+        destination: SocketAddr,
+        source: IpAddr,
+    ) -> Result<TunnelIo, Error> {
+        self.over(ready, |ready| ready.tcp(destination, source)).await
+    }
+
+    /// Asks over one connection, and over another one if the first has not looked at it.
+    async fn over<T, F>(&self, ready: Ready, ask: impl Fn(Ready) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let first = ready.connection();
+        match ask(ready).await {
+            Err(error) if error.is_untouched() => ask(self.ready_beside(first).await?).await,
+            answer => answer,
         }
     }
 
@@ -113,7 +151,7 @@ impl Tunnel {
     ///
     /// As [`Connection::upgrade`].
     pub async fn upgrade<B>(&self, request: Request<B>) -> Result<Upgrade, Error> {
-        self.ready().await?.upgrade(request).await
+        self.upgrade_over(self.ready().await?, request).await
     }
 
     /// Opens a TCP flow, as [`Connection::tcp`], over the connection with the fewest requests in
@@ -127,7 +165,7 @@ impl Tunnel {
     ///
     /// As [`Connection::tcp`].
     pub async fn tcp(&self, destination: SocketAddr, source: IpAddr) -> Result<TunnelIo, Error> {
-        self.ready().await?.tcp(destination, source).await
+        self.tcp_over(self.ready().await?, destination, source).await
     }
 
     /// Sets the configuration that the tunnel's connectors shall go by: JSON in the shape of
@@ -164,7 +202,15 @@ impl Tunnel {
     /// Room for a request on some connection; nothing has been sent. It waits only if all connections are
     /// full, and then for all of them.
     pub(crate) async fn ready(&self) -> Result<Ready, Error> {
-        let mut tried: Vec<Connection> = Vec::new();
+        self.ready_after(Vec::new()).await
+    }
+
+    /// The same, on another connection than this one if there is another.
+    async fn ready_beside(&self, connection: Connection) -> Result<Ready, Error> {
+        self.ready_after(vec![connection]).await
+    }
+
+    async fn ready_after(&self, mut tried: Vec<Connection>) -> Result<Ready, Error> {
         while let Some(connection) = self.least_loaded(&tried) {
             match connection.ready().await {
                 Ok(ready) => return Ok(ready),

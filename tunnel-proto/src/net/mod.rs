@@ -7,6 +7,7 @@ pub(crate) mod held;
 pub(crate) mod inbound;
 pub(crate) mod interim;
 pub(crate) mod io;
+pub(crate) mod kept;
 pub(crate) mod liveness;
 pub(crate) mod outbox;
 pub(crate) mod relay;

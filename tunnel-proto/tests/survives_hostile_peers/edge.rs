@@ -1,19 +1,21 @@
 //! Our edge, and a connector that means harm.
 
-use std::time::Duration;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt as _, Empty, Full};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use tokio::time::timeout;
 use tunnel_proto::{
     ConnectionId, Error,
-    edge::{Acceptor, Connection, Phase, Registered, Registration},
+    edge::{Acceptor, Connection, Phase, Registered, Registration, Router, Tunnel},
     limits,
 };
 
 use crate::{
     frames::*,
+    harness::AnyBody,
     measure::{Bystander, alone, clock},
 };
 
@@ -25,6 +27,10 @@ fn acceptor() -> Acceptor<impl tunnel_proto::edge::Authenticate> {
 
 /// A connector whose every byte is ours, registered.
 async fn registered(settings: &[(u16, u32)]) -> (Connection, Peer) {
+    registered_with(settings, &recorded_registration()).await
+}
+
+async fn registered_with(settings: &[(u16, u32)], registration: &[u8]) -> (Connection, Peer) {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let accepted = tokio::spawn(async move { acceptor().accept(ours).await });
     let mut peer = Peer::server(theirs);
@@ -32,7 +38,7 @@ async fn registered(settings: &[(u16, u32)]) -> (Connection, Peer) {
     peer.listen(true);
     peer.seen.until(|seen| seen.heads() == [1]).await;
     peer.send(&frame(HEADERS, END_HEADERS, 1, STATUS_200)).await;
-    peer.send(&frame(DATA, 0, 1, &recorded_registration())).await;
+    peer.send(&frame(DATA, 0, 1, registration)).await;
     (accepted.await.unwrap().unwrap(), peer)
 }
 
@@ -429,4 +435,68 @@ async fn whatever_a_connector_says_is_a_sign_of_life() {
     timeout(LONG, connection.reached(Phase::Closed)).await.expect("it ends");
     println!("never an answer: given up after {:?}", start.elapsed());
     assert!(connection.loss().unwrap().contains("PONG_TIMEOUT"), "{:?}", connection.loss());
+}
+
+/// A tunnel of two connections, in the order in which they are asked.
+async fn tunnel_of_two() -> (Arc<Tunnel>, Peer, Peer) {
+    let (first, one) = registered(&[]).await;
+    // The same connector and index would take the place of the first.
+    let id = first.registration().connector_id.to_string().replace('-', "");
+    let id = u128::from_str_radix(&id, 16).unwrap().to_be_bytes();
+    let mut registration = recorded_registration();
+    let at = registration.windows(16).position(|bytes| bytes == id).unwrap();
+    registration[at] ^= 1;
+    let (second, other) = registered_with(&[], &registration).await;
+    let router = Router::new();
+    router.attach(first);
+    (router.attach(second), one, other)
+}
+
+fn post(
+    body: impl Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+) -> Request<AnyBody> {
+    let body = body.map_err(|never| match never {}).boxed();
+    Request::post("https://app.example.test/").body(body).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_connector_has_not_looked_at_is_asked_of_another() {
+    let _alone = alone().await;
+    let refused = frame(RST_STREAM, 0, 3, &[0, 0, 0, 7]);
+    // The last stream that it takes is the control stream.
+    let leaving = frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+    for no in [refused, leaving] {
+        let unread = StreamBody::new(futures_util::stream::pending());
+        for request in [post(Empty::new()), post(unread)] {
+            let (tunnel, mut one, mut other) = tunnel_of_two().await;
+            let sent = tokio::spawn(async move { tunnel.send(request).await });
+            one.seen.until(|seen| seen.heads() == [1, 3]).await;
+            one.send(&no).await;
+            timeout(LONG, other.seen.until(|seen| seen.heads() == [1, 3])).await.unwrap();
+            other.send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &answer())).await;
+            assert_eq!(sent.await.unwrap().unwrap().status(), 200);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_connector_may_have_looked_at_is_asked_once() {
+    let _alone = alone().await;
+    let reset = |code| frame(RST_STREAM, 0, 3, &[0, 0, 0, code]);
+    for (request, no) in [
+        // Nobody has the first bytes of its body any more.
+        (post(Full::new(Bytes::from("order"))), reset(7)),
+        // CANCEL, INTERNAL_ERROR.
+        (post(Empty::new()), reset(8)),
+        (post(Empty::new()), reset(2)),
+    ] {
+        let (tunnel, mut one, other) = tunnel_of_two().await;
+        let before = one.seen.data();
+        let has_body = !request.body().is_end_stream();
+        let sent = tokio::spawn(async move { tunnel.send(request).await });
+        one.seen.until(|seen| seen.heads() == [1, 3] && (!has_body || seen.data() > before)).await;
+        one.send(&no).await;
+        timeout(LONG, sent).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(other.seen.heads(), [1]);
+    }
 }
