@@ -5,7 +5,10 @@ use std::{
     io,
     path::PathBuf,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,7 +22,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::{OriginFailure, transport::Transport};
-use crate::limits;
+use crate::{error, limits};
 
 /// An error of somebody else's type.
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -180,11 +183,60 @@ impl Service<Uri> for Dial {
     }
 }
 
+/// Whether a connection has brought a response already. Clones are about the same one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Used(Arc<AtomicBool>);
+
+impl Used {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Connection for Transport {
     fn connected(&self) -> Connected {
-        let connected = Connected::new();
+        let connected = Connected::new().extra(Used::default());
         if self.is_http2() { connected.negotiated_h2() } else { connected }
     }
+}
+
+/// Whether a connection that had served before was gone when it was used again: its other end closed it,
+/// most likely before it had seen the request.
+pub(crate) fn is_stale(error: &hyper_util::client::legacy::Error) -> bool {
+    let mut extras = http::Extensions::new();
+    if let Some(connected) = error.connect_info() {
+        connected.get_extras(&mut extras);
+    }
+    extras.get::<Used>().is_some_and(Used::is_set) && is_closed(error)
+}
+
+fn is_closed(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(hyper) = error.downcast_ref::<hyper::Error>()
+            && (hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled())
+        {
+            return true;
+        }
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return matches!(
+                io.kind(),
+                io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::UnexpectedEof
+            );
+        }
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return h2.is_io() || error::is_untouched(h2);
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Tells a connection that could not be made from one that took too long.

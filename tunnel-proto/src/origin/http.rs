@@ -17,7 +17,7 @@ use tracing::debug;
 use super::{
     OriginError, OriginFailure,
     body::{OriginBody, RequestBody},
-    dial::{self, Dial},
+    dial::{self, Dial, Used},
     http_builder::HttpOriginBuilder,
 };
 use crate::{
@@ -104,7 +104,10 @@ impl Server {
             request.headers_mut().remove(header::HOST);
         }
         let client = http1.unwrap_or(&self.client);
-        let response = client.request(request).await.map_err(failed)?;
+        let mut response = request_twice(client, request).await.map_err(failed)?;
+        if let Some(used) = response.extensions_mut().remove::<Used>() {
+            used.set();
+        }
         match (response.status(), on_upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(on_upgrade)) => Ok(join(response, on_upgrade)),
             (StatusCode::SWITCHING_PROTOCOLS, None) => {
@@ -182,6 +185,25 @@ fn join(
         }
     });
     response.map(|_| OriginBody::empty())
+}
+
+/// Sends a request, and once more if the kept connection it went over turns out to be closed. hyper does
+/// that by itself for what it has not begun to write; what it has written may have arrived, so the
+/// request must be idempotent and without a body (RFC 9110 section 9.2.2).
+async fn request_twice(
+    client: &Client<Dial, RequestBody>,
+    request: Request<RequestBody>,
+) -> Result<Response<hyper::body::Incoming>, hyper_util::client::legacy::Error> {
+    let (parts, body) = request.into_parts();
+    let is_repeatable = parts.method.is_idempotent() && body.is_end_stream();
+    let spare = is_repeatable.then(|| parts.clone());
+    match (client.request(Request::from_parts(parts, body)).await, spare) {
+        (Err(error), Some(spare)) if dial::is_stale(&error) => {
+            debug!(%error, "a request is sent once more to an origin");
+            client.request(Request::from_parts(spare, RequestBody::Whole(None))).await
+        }
+        (answer, _) => answer,
+    }
 }
 
 fn failed(error: hyper_util::client::legacy::Error) -> OriginError {
