@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
-use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use http_body_util::{BodyExt as _, Collected, Empty, Full, StreamBody};
 use tokio::time::timeout;
 use tunnel_proto::{
     ConnectionId, Error,
@@ -403,7 +403,7 @@ async fn a_reset_without_an_error_is_an_end_only_behind_an_end() {
                 response
             };
             let body = timeout(LONG, response.into_body().collect()).await.expect("it ends");
-            let body = body.map(|body| body.to_bytes());
+            let body = body.map(Collected::to_bytes);
             println!("{name}: {body:?}");
             assert_eq!(body.is_ok(), is_whole, "{name}, {is_first}");
         }
