@@ -2,16 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod exchange;
 mod harness;
 
 use std::{
-    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
-use harness::{AnyBody, Edge, collect, credentials, full, start, tunnel};
-use http::{Request, Response, StatusCode};
+use exchange::{
+    Direct, PATIENCE,
+    streams::{self, accepted, agree, handshake, switching},
+};
+use harness::{Edge, credentials, start, tunnel};
+use http::Request;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -19,101 +23,32 @@ use tokio::{
     time::timeout,
 };
 use tunnel_proto::{
-    TunnelIo,
     connector::{Connector, Incoming, OnUpgrade},
-    edge::{Phase, Upgrade},
+    edge::Phase,
     origin::PrivateNetwork,
     relay,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const VISITOR: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
-
-fn handshake() -> Request<()> {
-    Request::get("https://app.example.com/socket?x=1")
-        .header("connection", "keep-alive, Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-protocol", "chat")
-        .body(())
-        .unwrap()
-}
-
-fn switching() -> Response<AnyBody> {
-    Response::builder()
-        .status(101)
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-        .header("sec-websocket-protocol", "chat")
-        .body(full(""))
-        .unwrap()
-}
-
-/// Agrees, and hands the bytes to the test.
-fn agree(
-    taken: mpsc::UnboundedSender<TunnelIo>,
-) -> impl Fn(Request<Incoming>) -> std::future::Ready<Response<AnyBody>> + Clone {
-    move |mut request| {
-        let seen = request.headers();
-        assert_eq!(seen["connection"], "Upgrade");
-        assert_eq!(seen["upgrade"], "websocket");
-        assert_eq!(seen["sec-websocket-version"], "13");
-        assert_eq!(seen["sec-websocket-protocol"], "chat");
-        assert_eq!(seen["host"], "app.example.com");
-        let on_upgrade = request.extensions_mut().remove::<OnUpgrade>().unwrap();
-        let taken = taken.clone();
-        tokio::spawn(async move { drop(taken.send(on_upgrade.await.unwrap())) });
-        std::future::ready(switching())
-    }
-}
-
-fn accepted(upgrade: Upgrade) -> (Response<()>, TunnelIo) {
-    match upgrade {
-        Upgrade::Accepted(response, io) => (response, io),
-        Upgrade::Declined(response) => panic!("{response:?}"),
-    }
-}
 
 #[tokio::test]
 async fn a_websocket_opens_carries_and_ends_one_direction_at_a_time() {
-    let (taken, mut origins) = mpsc::unbounded_channel();
-    let (tunnel, _running) = tunnel(agree(taken)).await;
-    let (response, mut visitor) = accepted(tunnel.upgrade(handshake()).await.unwrap());
-    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-    for (name, value) in [
-        ("connection", "Upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-        ("sec-websocket-protocol", "chat"),
-    ] {
-        assert_eq!(response.headers()[name], value);
-    }
-    assert_eq!(response.headers().len(), 4);
+    streams::a_websocket_opens_carries_and_ends_one_direction_at_a_time::<Direct>().await;
+}
 
-    let mut origin = origins.recv().await.unwrap();
-    visitor.write_all(b"ping").await.unwrap();
-    let mut seen = [0; 4];
-    origin.read_exact(&mut seen).await.unwrap();
-    assert_eq!(&seen, b"ping");
-    assert_eq!(tunnel.connections()[0].in_flight(), 1);
+#[tokio::test]
+async fn a_side_that_vanishes_is_an_error_and_not_an_end() {
+    streams::a_side_that_vanishes_is_an_error_and_not_an_end::<Direct>().await;
+}
 
-    // The visitor is done; the origin is not.
-    visitor.shutdown().await.unwrap();
-    assert_eq!(origin.read(&mut seen).await.unwrap(), 0);
-    let answer = tokio::spawn(async move {
-        origin.write_all(&vec![b'o'; 3 << 20]).await.unwrap();
-        origin.shutdown().await.unwrap();
-    });
-    let mut rest = Vec::new();
-    timeout(PATIENCE, visitor.read_to_end(&mut rest)).await.unwrap().unwrap();
-    answer.await.unwrap();
-    assert_eq!(rest.len(), 3 << 20);
-    let error = visitor.write_all(b"late").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
-    drop(visitor);
-    assert_eq!(tunnel.connections()[0].in_flight(), 0);
+#[tokio::test]
+async fn an_origin_may_decline_and_a_plain_200_is_no_upgrade() {
+    streams::an_origin_may_decline_and_a_plain_200_is_no_upgrade::<Direct>().await;
+}
+
+#[tokio::test]
+async fn only_a_handshake_becomes_a_websocket() {
+    streams::only_a_handshake_becomes_a_websocket::<Direct>().await;
 }
 
 #[tokio::test]
@@ -142,47 +77,6 @@ async fn an_echo_of_a_megabyte_in_small_writes_loses_nothing() {
     timeout(PATIENCE, read.read_to_end(&mut seen)).await.unwrap().unwrap();
     sender.await.unwrap();
     assert!(seen == expected);
-}
-
-#[tokio::test]
-async fn a_side_that_vanishes_is_an_error_and_not_an_end() {
-    let (taken, mut origins) = mpsc::unbounded_channel();
-    let (tunnel, _running) = tunnel(agree(taken)).await;
-    let mut byte = [0];
-    let (_, visitor) = accepted(tunnel.upgrade(handshake()).await.unwrap());
-    let mut origin = origins.recv().await.unwrap();
-    drop(visitor);
-    let error = timeout(PATIENCE, origin.read(&mut byte)).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-
-    let (_, mut visitor) = accepted(tunnel.upgrade(handshake()).await.unwrap());
-    drop(origins.recv().await.unwrap());
-    let error = timeout(PATIENCE, visitor.read(&mut byte)).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-}
-
-#[tokio::test]
-async fn an_origin_may_decline_and_a_plain_200_is_no_upgrade() {
-    for status in [403, 200] {
-        let decline = move |_| async move {
-            Response::builder().status(status).body(full("not here")).unwrap()
-        };
-        let (tunnel, _running) = tunnel(decline).await;
-        let Upgrade::Declined(response) = tunnel.upgrade(handshake()).await.unwrap() else {
-            panic!("nobody agreed");
-        };
-        assert_eq!(response.status(), status);
-        assert_eq!(collect(response.into_body()).await.unwrap(), "not here");
-    }
-}
-
-#[tokio::test]
-async fn only_a_handshake_becomes_a_websocket() {
-    let (tunnel, _running) = tunnel(|_| async { panic!("never asked") }).await;
-    let mut plain = handshake();
-    plain.headers_mut().remove("upgrade");
-    assert!(tunnel.upgrade(plain).await.unwrap_err().is_caller_fault());
-    assert_eq!(tunnel.connections()[0].sent(), 0);
 }
 
 #[tokio::test]

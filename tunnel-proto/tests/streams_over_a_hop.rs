@@ -3,16 +3,22 @@
 #![cfg(feature = "cluster")]
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod exchange;
 mod harness;
+mod hop;
 mod nodes;
 
 use std::{
-    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
+use exchange::{
+    Way as _,
+    streams::{self, accepted, agree, handshake},
+};
 use harness::{collect, full};
+use hop::Hop;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use nodes::{Authority, PATIENCE, TestNode, announced, tunnel};
 use tokio::{
@@ -24,133 +30,35 @@ use tokio::{
 use tunnel_proto::{
     TunnelIo,
     cluster::{Directory as _, MemoryDirectory},
-    connector::{Interim, OnUpgrade},
-    edge::{Incoming, OnInterim, Upgrade},
+    connector::Interim,
+    edge::{Incoming, OnInterim},
 };
 
 const VISITOR: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
-async fn two_nodes<F, Fut>(handler: F) -> (TestNode, TestNode)
-where
-    F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Response<harness::AnyBody>> + Send + 'static,
-{
-    let (authority, directory) = (Authority::new(), Arc::new(MemoryDirectory::new()));
-    let a = TestNode::start(&authority, "a", Arc::clone(&directory)).await;
-    let mut b = TestNode::start(&authority, "b", Arc::clone(&directory)).await;
-    b.connect(tunnel(), handler).await;
-    announced(&directory, tunnel(), 1).await;
-    (a, b)
-}
-
-fn handshake() -> Request<()> {
-    Request::get("https://app.example.com/socket?x=1")
-        .header("connection", "keep-alive, Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-protocol", "chat")
-        .body(())
-        .unwrap()
-}
-
-/// Agrees, and hands the bytes to the test.
-fn agree(
-    taken: mpsc::UnboundedSender<TunnelIo>,
-) -> impl Fn(Request<Incoming>) -> std::future::Ready<Response<harness::AnyBody>> + Clone {
-    move |mut request| {
-        let seen = request.headers();
-        assert_eq!(seen["connection"], "Upgrade");
-        assert_eq!(seen["upgrade"], "websocket");
-        assert_eq!(seen["sec-websocket-key"], "dGhlIHNhbXBsZSBub25jZQ==");
-        assert_eq!(seen["sec-websocket-version"], "13");
-        assert_eq!(seen["sec-websocket-protocol"], "chat");
-        assert_eq!(seen.len(), 6, "{seen:?}");
-        let on_upgrade = request.extensions_mut().remove::<OnUpgrade>().unwrap();
-        let taken = taken.clone();
-        tokio::spawn(async move { drop(taken.send(on_upgrade.await.unwrap())) });
-        let response = Response::builder()
-            .status(101)
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-            .header("sec-websocket-protocol", "chat");
-        std::future::ready(response.body(full("")).unwrap())
-    }
-}
-
-async fn open(node: &TestNode) -> (Response<()>, TunnelIo) {
-    match timeout(PATIENCE, node.cluster.upgrade(tunnel(), handshake())).await.unwrap().unwrap() {
-        Upgrade::Accepted(response, io) => (response, io),
-        Upgrade::Declined(response) => panic!("{response:?}"),
-    }
-}
-
 #[tokio::test]
 async fn a_websocket_opens_carries_and_ends_one_direction_at_a_time() {
-    let (taken, mut origins) = mpsc::unbounded_channel();
-    let (a, _b) = two_nodes(agree(taken)).await;
-    let (response, mut visitor) = open(&a).await;
-    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-    for (name, value) in [
-        ("connection", "Upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-        ("sec-websocket-protocol", "chat"),
-    ] {
-        assert_eq!(response.headers()[name], value);
-    }
-    assert_eq!(response.headers().len(), 4);
-
-    let mut origin = timeout(PATIENCE, origins.recv()).await.unwrap().unwrap();
-    visitor.write_all(b"ping").await.unwrap();
-    let mut seen = [0; 4];
-    origin.read_exact(&mut seen).await.unwrap();
-    assert_eq!(&seen, b"ping");
-
-    // The visitor is done; the origin is not.
-    visitor.shutdown().await.unwrap();
-    assert_eq!(timeout(PATIENCE, origin.read(&mut seen)).await.unwrap().unwrap(), 0);
-    let answer = tokio::spawn(async move {
-        origin.write_all(&vec![b'o'; 3 << 20]).await.unwrap();
-        origin.shutdown().await.unwrap();
-    });
-    let mut rest = Vec::new();
-    timeout(PATIENCE, visitor.read_to_end(&mut rest)).await.unwrap().unwrap();
-    answer.await.unwrap();
-    assert_eq!(rest.len(), 3 << 20);
+    streams::a_websocket_opens_carries_and_ends_one_direction_at_a_time::<Hop>().await;
 }
 
 #[tokio::test]
 async fn a_side_that_vanishes_is_an_error_and_not_an_end() {
-    let (taken, mut origins) = mpsc::unbounded_channel();
-    let (a, _b) = two_nodes(agree(taken)).await;
-    let mut byte = [0];
-    let (_, visitor) = open(&a).await;
-    let mut origin = timeout(PATIENCE, origins.recv()).await.unwrap().unwrap();
-    drop(visitor);
-    let error = timeout(PATIENCE, origin.read(&mut byte)).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-
-    let (_, mut visitor) = open(&a).await;
-    drop(timeout(PATIENCE, origins.recv()).await.unwrap().unwrap());
-    let error = timeout(PATIENCE, visitor.read(&mut byte)).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    streams::a_side_that_vanishes_is_an_error_and_not_an_end::<Hop>().await;
 }
 
 #[tokio::test]
-async fn an_origin_may_decline_and_what_is_no_handshake_does_not_travel() {
-    let (a, b) =
-        two_nodes(|_| async { Response::builder().status(403).body(full("not here")).unwrap() })
-            .await;
-    let declined = timeout(PATIENCE, a.cluster.upgrade(tunnel(), handshake())).await.unwrap();
-    let Upgrade::Declined(response) = declined.unwrap() else { panic!("nobody agreed") };
-    assert_eq!(response.status(), 403);
-    assert_eq!(collect(response.into_body()).await.unwrap(), "not here");
-    let mut plain = handshake();
-    plain.headers_mut().remove("upgrade");
-    assert!(a.cluster.upgrade(tunnel(), plain).await.unwrap_err().is_caller_fault());
-    assert_eq!(b.router.tunnel(tunnel()).unwrap().connections()[0].sent(), 1);
+async fn an_origin_may_decline_and_a_plain_200_is_no_upgrade() {
+    streams::an_origin_may_decline_and_a_plain_200_is_no_upgrade::<Hop>().await;
+}
+
+#[tokio::test]
+async fn only_a_handshake_becomes_a_websocket() {
+    streams::only_a_handshake_becomes_a_websocket::<Hop>().await;
+}
+
+async fn open(node: &TestNode) -> (Response<()>, TunnelIo) {
+    let upgrade = node.cluster.upgrade(tunnel(), handshake());
+    accepted(timeout(PATIENCE, upgrade).await.unwrap().unwrap())
 }
 
 #[tokio::test]
@@ -174,7 +82,7 @@ async fn streams_go_past_a_dead_node_and_prefer_this_one() {
 
 #[tokio::test]
 async fn a_tcp_flow_hops_and_says_why_it_cannot() {
-    let (a, _b) = two_nodes(|_| async { panic!("no HTTP here") }).await;
+    let Hop { a, b: _b } = Hop::to(|_| async { panic!("no HTTP here") }).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = listener.local_addr().unwrap();
     let serving = tokio::spawn(async move {
@@ -201,7 +109,7 @@ async fn a_tcp_flow_hops_and_says_why_it_cannot() {
 
 #[tokio::test]
 async fn early_hints_arrive_before_the_answer_with_and_without_a_body() {
-    let (a, _b) = two_nodes(|request: Request<Incoming>| async move {
+    let Hop { a, b: _b } = Hop::to(|request: Request<Incoming>| async move {
         let interim = request.extensions().get::<Interim>().unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("link", HeaderValue::from_static("</style.css>; rel=preload"));

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod exchange;
 mod harness;
 
 use std::{
@@ -14,70 +15,37 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use exchange::{Direct, ends};
+use futures_util::stream;
 use harness::{collect, full, tunnel};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use tokio::{
-    sync::{Notify, mpsc},
-    time::timeout,
-};
+use tokio::{sync::Notify, time::timeout};
 use tower::Service as _;
 use tunnel_proto::{edge::Incoming, origin::HttpOrigin};
 
 const URL: &str = "https://app.example.com/";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Half a body, then (once told so) an error.
-fn cut(go_on: Arc<Notify>) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
-    let half = stream::once(async { Ok(Frame::data(Bytes::from("half"))) });
-    half.chain(stream::once(async move {
-        go_on.notified().await;
-        Err(io::ErrorKind::ConnectionReset.into())
-    }))
-}
-
 #[tokio::test]
 async fn an_upload_cut_short_reaches_the_origin_as_an_error() {
-    let (seen, mut results) = mpsc::unbounded_channel();
-    let go_on = Arc::new(Notify::new());
-    let started = Arc::clone(&go_on);
-    let (tunnel, _running) = tunnel(move |request: Request<Incoming>| {
-        let (seen, started) = (seen.clone(), Arc::clone(&started));
-        // A task of its own: the handler itself is dropped when the visitor's stream is reset.
-        tokio::spawn(async move {
-            let mut body = request.into_body();
-            let half = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            started.notify_one();
-            seen.send((half, body.frame().await)).unwrap();
-        });
-        std::future::pending()
-    })
-    .await;
-    let body = StreamBody::new(cut(go_on));
-    let request = Request::post(URL).header("content-length", "100").body(body).unwrap();
-    let sending = tokio::spawn(async move { tunnel.send(request).await.map(drop) });
-    let (half, rest) = timeout(PATIENCE, results.recv()).await.unwrap().unwrap();
-    assert_eq!(half, "half");
-    assert!(matches!(rest, Some(Err(_))), "the origin took half an upload for a whole one");
-    assert!(timeout(PATIENCE, sending).await.unwrap().unwrap().is_err());
+    ends::an_upload_cut_short_reaches_the_origin_as_an_error::<Direct>().await;
 }
 
 #[tokio::test]
 async fn a_download_cut_short_reaches_the_visitor_as_an_error() {
-    let go_on = Arc::new(Notify::new());
-    let told = Arc::clone(&go_on);
-    let (tunnel, _running) = tunnel(move |_| {
-        let body = StreamBody::new(cut(Arc::clone(&told))).map_err(Into::into);
-        async { Response::new(BodyExt::boxed(body)) }
-    })
-    .await;
-    let response = tunnel.send(Request::get(URL).body(full("")).unwrap()).await.unwrap();
-    let mut body = response.into_body();
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
-    go_on.notify_one();
-    assert!(timeout(PATIENCE, body.frame()).await.unwrap().unwrap().is_err());
+    ends::a_download_cut_short_reaches_the_visitor_as_an_error::<Direct>().await;
+}
+
+#[tokio::test]
+async fn a_visitor_who_leaves_before_the_answer_stops_the_work() {
+    ends::a_visitor_who_leaves_before_the_answer_stops_the_work::<Direct>().await;
+}
+
+#[tokio::test]
+async fn a_visitor_who_leaves_amid_the_answer_stops_the_work() {
+    ends::a_visitor_who_leaves_amid_the_answer_stops_the_work::<Direct>().await;
 }
 
 #[tokio::test]
@@ -139,59 +107,6 @@ async fn a_download_that_an_http2_origin_resets_reaches_the_visitor_as_an_error(
         let whole = timeout(PATIENCE, collect(whole.into_body())).await.unwrap();
         assert_eq!(whole.unwrap(), "half", "{reason}");
     }
-}
-
-struct TellOnDrop(Arc<Notify>);
-
-impl Drop for TellOnDrop {
-    fn drop(&mut self) {
-        self.0.notify_one();
-    }
-}
-
-#[tokio::test]
-async fn a_visitor_who_leaves_before_the_answer_stops_the_work() {
-    let (started, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let guard = (Arc::clone(&started), Arc::clone(&dropped));
-    let (tunnel, _running) = tunnel(move |_| {
-        let (started, dropped) = guard.clone();
-        async move {
-            let _guard = TellOnDrop(dropped);
-            started.notify_one();
-            std::future::pending().await
-        }
-    })
-    .await;
-    let sending = tokio::spawn({
-        let tunnel = Arc::clone(&tunnel);
-        async move { tunnel.send(Request::get(URL).body(full("")).unwrap()).await.map(drop) }
-    });
-    timeout(PATIENCE, started.notified()).await.unwrap();
-    sending.abort();
-    timeout(PATIENCE, dropped.notified()).await.expect("the service's future is dropped");
-    assert_eq!(tunnel.connections()[0].in_flight(), 0);
-}
-
-#[tokio::test]
-async fn a_visitor_who_leaves_amid_the_answer_stops_the_work() {
-    let dropped = Arc::new(Notify::new());
-    let guard = Arc::clone(&dropped);
-    let (tunnel, _running) = tunnel(move |_| {
-        let guard = TellOnDrop(Arc::clone(&guard));
-        async move {
-            let endless = stream::unfold(guard, |guard| async move {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                Some((Ok(Frame::data(Bytes::from("tick"))), guard))
-            });
-            Response::new(BodyExt::boxed(StreamBody::new(endless)))
-        }
-    })
-    .await;
-    let response = tunnel.send(Request::get(URL).body(full("")).unwrap()).await.unwrap();
-    let mut body = response.into_body();
-    body.frame().await.unwrap().unwrap();
-    drop(body);
-    timeout(PATIENCE, dropped.notified()).await.expect("the body is dropped");
 }
 
 #[tokio::test]

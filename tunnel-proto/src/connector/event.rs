@@ -15,7 +15,7 @@ pub enum Event {
         /// What the edge answered.
         registered: Registered,
     },
-    /// A connection is gone, or could not be made, and is tried again.
+    /// A connection is gone, or could not be made, or its task panicked, and is tried again.
     Retrying {
         /// Which one, from 0.
         index: u8,
