@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cancellations;
 pub mod connector;
 pub mod demo;
 pub mod edge;

@@ -18,9 +18,14 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
-use tracing::debug;
+use tracing::{debug, info};
 
-use crate::{gate::reply::Reply, patience::Patience, shutdown::Shutdown};
+use crate::{
+    cancellations::{CANCELLATIONS_PER_SECOND, Cancellations},
+    gate::reply::Reply,
+    patience::Patience,
+    shutdown::Shutdown,
+};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -203,15 +208,26 @@ where
         .initial_connection_window_size(4 * 1024 * 1024)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
+    let cancellations = Arc::new(Cancellations::default());
+    let counted = Arc::clone(&cancellations);
     let service = service_fn(move |request| {
+        let asked = counted.follow(&request);
         // Boxed: hyper keeps room for one as long as the connection is open.
         let reply = Box::pin(answer(request));
-        async move { Ok::<_, Infallible>(reply.await) }
+        async move { Ok::<_, Infallible>(asked.answered(reply.await)) }
     });
     let io = Patience::new(io, HEAD_TIMEOUT);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
-        debug!(error = &*error, "a visitor's connection ended");
+    tokio::select! {
+        ended = watcher.watch(connection) => {
+            if let Err(error) = ended {
+                debug!(error = &*error, "a visitor's connection ended");
+            }
+        }
+        () = cancellations.exceeded() => {
+            let limit = CANCELLATIONS_PER_SECOND;
+            info!(limit, "hung up on a visitor who took back too many requests in a second");
+        }
     }
 }
 
