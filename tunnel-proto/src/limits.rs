@@ -65,13 +65,17 @@ pub const SOURCES_REST: Duration = Duration::from_secs(1);
 /// lose what is on its way to it.
 pub const REFUSAL_LINGER: Duration = Duration::from_millis(500);
 
-/// An origin's header list as one serialized value, with what is around it, and an origin's trailers:
-/// as much as cloudflared lets through. A longer one becomes an error of that stream.
+/// An origin's header list as one serialized value, with what is around it: as much as cloudflared lets
+/// through. A longer one becomes an error of that stream.
 pub const RESPONSE_HEADER_LIST_BYTES: u32 = 1024 * 1024;
 
-/// A visitor's header list, in a connector: as much as the largest public edge takes. HTTP/2 itself
-/// answers 431 to more.
+/// A visitor's header list, and trailers in either direction: as much as the largest public edge takes. An
+/// edge refuses more as the caller's fault, and a connector's HTTP/2 answers 431.
 pub const REQUEST_HEADER_LIST_BYTES: u32 = 128 * 1024;
+
+/// What is left of both for what stands beside the fields: pseudo-headers, and the marks that edge nodes put on
+/// what they pass on. Lists are weighed before they are sent, as they would arrive.
+pub const HEADER_LIST_RESERVE_BYTES: usize = 1024;
 
 /// Headers of one response after unpacking. More is a peer's fault: `http::HeaderMap` holds
 /// 32,768 at most.

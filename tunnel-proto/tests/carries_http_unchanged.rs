@@ -32,6 +32,11 @@ async fn bodies_beyond_every_window_in_both_directions_at_once() {
 }
 
 #[tokio::test]
+async fn long_header_lists_harm_only_their_own_exchange() {
+    plain::long_header_lists_harm_only_their_own_exchange::<Direct>().await;
+}
+
+#[tokio::test]
 async fn trailers_in_both_directions() {
     plain::trailers_in_both_directions::<Direct>().await;
 }

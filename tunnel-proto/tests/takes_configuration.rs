@@ -56,6 +56,10 @@ async fn every_connector_gets_the_newest_configuration_once() {
     let tunnel = edge.wait_for(2).await;
     tunnel.set_configuration(3, r#"{"good":1}"#).unwrap();
     assert_eq!(answer(&mut events).await.version, 3);
+    for old in [3, 2, -1] {
+        let error = tunnel.set_configuration(old, r#"{"good":0}"#).unwrap_err();
+        assert!(error.is_caller_fault(), "{error}");
+    }
     assert_eq!(*seen.lock().unwrap(), [r#"{"good":1}"#]);
 
     tunnel.set_configuration(4, r#"{"bad":1}"#).unwrap();

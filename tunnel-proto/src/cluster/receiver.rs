@@ -266,8 +266,10 @@ async fn http(
 
 fn tell(interim: Response<()>, respond: &mut SendResponse<Bytes>) -> Result<(), Error> {
     let (parts, ()) = interim.into_parts();
-    let head = response::interim_to_tunnel(parts.status, parts.headers);
-    Ok(respond.send_informational(head)?)
+    match response::interim_to_tunnel(parts.status, parts.headers) {
+        Some(head) => Ok(respond.send_informational(head)?),
+        None => Ok(()),
+    }
 }
 
 async fn websocket(
@@ -277,7 +279,9 @@ async fn websocket(
 ) -> Result<(), Error> {
     match opened {
         Some(Ok(Upgrade::Accepted(response, io))) => {
-            let head = wire::response(response.into_parts().0);
+            let Ok(head) = wire::response(response.into_parts().0) else {
+                return refuse(Refusal::Peer, respond);
+            };
             join(respond.send_response(head, false)?, body, io).await
         }
         Some(Ok(Upgrade::Declined(response))) => send_response(response, respond).await,
@@ -325,7 +329,10 @@ async fn send_response(
 ) -> Result<(), Error> {
     let (parts, body) = response.into_parts();
     let is_empty = body.is_end_stream();
-    let mut stream = respond.send_response(wire::response(parts), is_empty)?;
+    let Ok(head) = wire::response(parts) else {
+        return refuse(Refusal::Peer, respond);
+    };
+    let mut stream = respond.send_response(head, is_empty)?;
     if is_empty {
         Ok(())
     } else {

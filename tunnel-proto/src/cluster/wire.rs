@@ -18,7 +18,7 @@ use crate::{
         hop,
         request::{self as stream_request, EdgeHeaders},
         response::{OriginFailure, ResponseSource},
-        websocket,
+        websocket, weight,
     },
 };
 
@@ -210,7 +210,11 @@ fn stated(parts: request::Parts) -> Request<()> {
 }
 
 /// Makes the head that travels back.
-pub(super) fn response(mut parts: response::Parts) -> Response<()> {
+///
+/// # Errors
+///
+/// More headers than a node takes are the origin's fault.
+pub(super) fn response(mut parts: response::Parts) -> Result<Response<()>, Error> {
     let source = match parts.extensions.get::<ResponseSource>() {
         Some(ResponseSource::Connector(failure)) => {
             let failure = serde_json::to_string(failure).unwrap_or_default();
@@ -230,7 +234,8 @@ pub(super) fn response(mut parts: response::Parts) -> Response<()> {
         parts.headers.insert(STREAM, WEBSOCKET);
     }
     *head.headers_mut() = parts.headers;
-    head
+    weight::check_response(head.headers())?;
+    Ok(head)
 }
 
 /// The answer that opens a TCP flow.
@@ -381,7 +386,7 @@ mod tests {
                 .extension(source)
                 .body(())
                 .unwrap();
-            let travelling = response(given.into_parts().0);
+            let travelling = response(given.into_parts().0).unwrap();
             let got = open_response(travelling.into_parts().0).unwrap();
             assert_eq!(got.status(), 404);
             assert_eq!(got.extensions().get(), Some(&source));

@@ -43,7 +43,7 @@ pub(super) async fn http<S: HttpService>(
     let sent = match ask(Request::from_parts(parts, body), service, &mut respond).await {
         Some(Ok(response)) => {
             measured.answered();
-            send(response, &mut respond, &meter).await
+            send(response, &mut respond, &on_event, &meter).await
         }
         Some(Err(error)) => fail(&error, &mut respond, &on_event, &meter),
         None => return,
@@ -73,9 +73,12 @@ pub(super) async fn websocket<S: HttpService>(
     let sent = match ask(request, service, &mut respond).await {
         Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             measured.answered();
-            switch(response, body, respond, switched, &meter, &held).await
+            match response::to_tunnel(response.into_parts().0) {
+                Ok(head) => switch(head, body, respond, switched, &meter, &held).await,
+                Err(error) => fail(&error.into(), &mut respond, &on_event, &meter),
+            }
         }
-        Some(Ok(response)) => send(response, &mut respond, &meter).await,
+        Some(Ok(response)) => send(response, &mut respond, &on_event, &meter).await,
         Some(Err(error)) => fail(&error, &mut respond, &on_event, &meter),
         None => return,
     };
@@ -107,6 +110,7 @@ async fn ask<S: HttpService>(
 async fn send<B>(
     response: Response<B>,
     respond: &mut SendResponse<Bytes>,
+    on_event: &OnEvent,
     meter: &Meter,
 ) -> Result<(), Error>
 where
@@ -114,7 +118,10 @@ where
     B::Error: Into<BoxError>,
 {
     let (parts, body) = response.into_parts();
-    let head = response::to_tunnel(parts);
+    let head = match response::to_tunnel(parts) {
+        Ok(head) => head,
+        Err(error) => return fail(&error.into(), respond, on_event, meter),
+    };
     let is_empty = body.is_end_stream();
     let mut stream = respond.send_response(head, is_empty)?;
     if is_empty {
@@ -124,15 +131,14 @@ where
 }
 
 /// Hands the bytes to the service, and waits until it has let go of them.
-async fn switch<B>(
-    response: Response<B>,
+async fn switch(
+    head: Response<()>,
     body: RecvStream,
     mut respond: SendResponse<Bytes>,
     switched: oneshot::Sender<TunnelIo>,
     meter: &Meter,
     held: &Held,
 ) -> Result<(), Error> {
-    let head = response::to_tunnel(response.into_parts().0);
     let stream = respond.send_response(head, false)?;
     let (open, closed) = oneshot::channel::<()>();
     let incoming = Incoming::new(held, body, None, None, Some(Box::new(open)))

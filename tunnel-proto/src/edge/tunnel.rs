@@ -178,7 +178,8 @@ impl Tunnel {
     ///
     /// # Errors
     ///
-    /// A configuration that is no JSON or longer than 1 MiB is the caller's fault.
+    /// A configuration that is no JSON or longer than 1 MiB is the caller's fault, and so is a version
+    /// that is not above the last one.
     ///
     /// # Panics
     ///
@@ -186,7 +187,14 @@ impl Tunnel {
     pub fn set_configuration(&self, version: i32, json: &str) -> Result<(), Error> {
         push::write(version, json)?;
         let configuration = Configuration { version, json: json.into() };
-        *lock(&self.configuration) = Some(configuration.clone());
+        {
+            let mut last = lock(&self.configuration);
+            if let Some(last) = last.as_ref().filter(|last| last.version >= version) {
+                let what = format!("version {version} is not above {}", last.version);
+                return Err(ErrorKind::Caller(what).into());
+            }
+            *last = Some(configuration.clone());
+        }
         let mut told = Vec::new();
         for connection in &**self.connections.load() {
             let connector = connection.registration().connector_id;

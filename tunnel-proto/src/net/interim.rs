@@ -48,7 +48,9 @@ impl Interim {
         let mut queue = self.lock();
         while let Some((status, headers)) = queue.waiting.pop_front() {
             // An error means that the stream is over, which is noticed elsewhere.
-            let _ = respond.send_informational(response::interim_to_tunnel(status, headers));
+            if let Some(head) = response::interim_to_tunnel(status, headers) {
+                let _ = respond.send_informational(head);
+            }
         }
         queue.sender = Some(cx.waker().clone());
     }

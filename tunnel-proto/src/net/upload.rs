@@ -14,7 +14,7 @@ use http_body::{Body, Frame};
 
 use crate::{
     error::{Error, ErrorKind},
-    stream::hop,
+    stream::{hop, weight},
     telemetry::ByteCount,
 };
 
@@ -54,6 +54,10 @@ where
             }
             Err(Ok(mut trailers)) => {
                 hop::strip_trailers(&mut trailers, stated);
+                if let Err(error) = weight::check_request(&trailers, 0) {
+                    stream.send_reset(Reason::INTERNAL_ERROR);
+                    return Err(error);
+                }
                 return Ok(stream.send_trailers(trailers)?);
             }
             Err(Err(_)) => {}

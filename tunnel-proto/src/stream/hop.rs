@@ -59,7 +59,7 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap, stated: &[HeaderName]) {
             is_owned(name)
                 || HOP_BY_HOP.contains(name)
                 || NEVER_TRAILERS.contains(name)
-                || stated.iter().any(|stated| stated.as_str() == dashed(name))
+                || stated.iter().any(|stated| dashed(stated) == dashed(name))
         })
         .cloned()
         .collect();
@@ -68,13 +68,18 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap, stated: &[HeaderName]) {
     }
 }
 
-/// A name as the servers read it that take an underscore for a hyphen.
+/// A name as the servers read it that make one character of all but letters and digits.
 pub(crate) fn dashed(name: &HeaderName) -> Cow<'_, str> {
-    if name.as_str().contains('_') {
-        Cow::Owned(name.as_str().replace('_', "-"))
+    if is_odd(name) {
+        Cow::Owned(name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
     } else {
         Cow::Borrowed(name.as_str())
     }
+}
+
+/// Whether a name has anything else in it than letters, digits and hyphens.
+pub(crate) fn is_odd(name: &HeaderName) -> bool {
+    name.as_str().bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-')
 }
 
 /// Removes what belongs to one connection: the names that `Connection` lists, then the known
@@ -134,6 +139,8 @@ mod tests {
             "proxy",
             "true_client_ip",
             "x-real-ip",
+            "cf.connecting.ip",
+            "cf!ray",
         ] {
             assert!(is_owned(&HeaderName::from_static(name)), "{name}");
         }
@@ -156,13 +163,15 @@ mod tests {
             "set-cookie",
             "host",
             "x_mine",
+            "x_his",
+            "x-his",
             "grpc-status",
             "grpc-status-details-bin",
             "x-checksum",
         ] {
             trailers.insert(HeaderName::from_static(name), header::HeaderValue::from_static("1"));
         }
-        strip_trailers(&mut trailers, &[HeaderName::from_static("x-mine")]);
+        strip_trailers(&mut trailers, &["x-mine", "x_his"].map(HeaderName::from_static));
         let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["grpc-status", "grpc-status-details-bin", "x-checksum"]);

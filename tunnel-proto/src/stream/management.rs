@@ -5,7 +5,9 @@
 /// connector's logs and memory: the edge lets nobody through (cloudflared's
 /// `--management-hostname`, cmd/cloudflared/tunnel/cmd.go, and credentials/credentials.go).
 pub(crate) fn is_management(host: &str) -> bool {
-    let name = host.split(':').next().unwrap_or_default().trim_end_matches('.');
+    // Go takes brackets off whatever stands in them.
+    let host = host.trim_start_matches('[');
+    let name = host.split([':', ']']).next().unwrap_or_default().trim_end_matches('.');
     ["management.argotunnel.com", "management.fed.argotunnel.com"]
         .iter()
         .any(|own| name.eq_ignore_ascii_case(own))

@@ -7,3 +7,4 @@ pub(crate) mod management;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod websocket;
+pub(crate) mod weight;

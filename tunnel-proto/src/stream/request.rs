@@ -1,6 +1,6 @@
 //! A visitor's request head on its way down a tunnel.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, request, uri};
@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, req
 use super::{
     hop,
     kind::{self, StreamKind},
-    management, websocket,
+    management, websocket, weight,
 };
 use crate::error::{Error, ErrorKind};
 
@@ -45,6 +45,10 @@ pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error>
     let authority = authority(&parts)?;
     let path = match parts.uri.path_and_query() {
         Some(path) if path.as_str().starts_with('/') || path == "*" => path.clone(),
+        // An absolute target without a path (RFC 9110 section 4.2.3).
+        Some(path) if path.as_str().starts_with('?') => format!("/{}", path.as_str())
+            .parse()
+            .map_err(|error| caller("an unusable target").with_source(error))?,
         _ => uri::PathAndQuery::from_static("/"),
     };
     let scheme = parts.uri.scheme().cloned().unwrap_or(uri::Scheme::HTTPS);
@@ -65,6 +69,8 @@ pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error>
         }
     }
     check_length(&headers)?;
+    let target = [path.as_str(), authority.as_str()].map(|part| weight::of(part.as_bytes()));
+    weight::check_request(&headers, target.iter().sum())?;
 
     let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
     let mut request = Request::new(());
@@ -147,6 +153,11 @@ fn authority(parts: &request::Parts) -> Result<uri::Authority, Error> {
     if authority.contains('@') {
         return Err(caller("user information in the host"));
     }
+    if let Some((address, _)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'))
+        && address.parse::<Ipv6Addr>().is_err()
+    {
+        return Err(caller("a host in brackets that is no IPv6 address"));
+    }
     if management::is_management(authority) {
         return Err(caller(
             "the host of cloudflared's management service, which no visitor reaches",
@@ -165,7 +176,12 @@ fn authority(parts: &request::Parts) -> Result<uri::Authority, Error> {
 }
 
 fn without_owned(headers: HeaderMap, edge: &EdgeHeaders) -> HeaderMap {
-    let is_stated = |name: &HeaderName| edge.0.contains_key(&*hop::dashed(name));
+    // Few state a name with anything but letters and hyphens in it.
+    let odd: Vec<_> = edge.0.keys().filter(|name| hop::is_odd(name)).map(hop::dashed).collect();
+    let is_stated = |name: &HeaderName| {
+        let name = hop::dashed(name);
+        edge.0.contains_key(&*name) || odd.contains(&name)
+    };
     let drops = |name: &HeaderName| hop::is_owned(name) || is_stated(name);
     if !headers.keys().any(drops) {
         return headers;
@@ -223,6 +239,7 @@ mod tests {
             ("/", "app.example.com:8443", "https://app.example.com:8443/"),
             ("/", "[::1]:80", "https://[::1]:80/"),
             ("http://a.test/x", "b.test", "http://a.test/x"),
+            ("http://a.test?x=1", "a.test", "http://a.test/?x=1"),
         ] {
             let request = to_tunnel(head(uri, &[("host", host)])).unwrap();
             assert_eq!(request.uri().to_string(), expected);
@@ -233,6 +250,7 @@ mod tests {
             &[("host", "a.test"), ("host", "b.test")],
             &[("host", "user@a.test")],
             &[("host", "a/b")],
+            &[("host", "[a.test]")],
         ] {
             assert!(to_tunnel(head("/", headers)).unwrap_err().is_caller_fault(), "{headers:?}");
         }
@@ -249,6 +267,9 @@ mod tests {
             "management.argotunnel.com:",
             "management.fed.argotunnel.com",
             "MANAGEMENT.fed.argotunnel.com.:80",
+            "[management.argotunnel.com]",
+            "[management.argotunnel.com]:443",
+            "[Management.argotunnel.com.]:",
         ] {
             let stated = to_tunnel(head("/logs", &[("host", host)]));
             let absolute =
@@ -295,19 +316,24 @@ mod tests {
                 ("cf-connecting-ip", "1.2.3.4"),
                 ("x-mine", "1"),
                 ("x_mine", "2"),
+                ("x_user", "3"),
+                ("x-user", "4"),
+                ("x.user", "5"),
             ],
         );
         let mut edge = HeaderMap::new();
         edge.insert("x-forwarded-for", "192.0.2.7".parse().unwrap());
         edge.insert("cf-connecting-ip", "192.0.2.7".parse().unwrap());
         edge.insert("x-mine", "edge".parse().unwrap());
+        edge.insert("x_user", "edge".parse().unwrap());
         edge.insert("cf-cloudflared-proxy-src", "never".parse().unwrap());
         parts.extensions.insert(EdgeHeaders(edge));
         let request = to_tunnel(parts).unwrap();
         assert_eq!(request.headers()["x-forwarded-for"], "192.0.2.7");
         assert_eq!(request.headers()["cf-connecting-ip"], "192.0.2.7");
         assert_eq!(request.headers()["x-mine"], "edge");
-        assert_eq!(request.headers().len(), 3);
+        assert_eq!(request.headers()["x_user"], "edge");
+        assert_eq!(request.headers().len(), 4);
     }
 
     #[test]

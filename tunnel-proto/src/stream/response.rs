@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
 use serde::{Deserialize, Serialize};
 
-use super::{header_list, hop, websocket};
+use super::{header_list, hop, websocket, weight};
 use crate::error::{Error, ErrorKind};
 
 const HEADERS: HeaderName = HeaderName::from_static("cf-cloudflared-response-headers");
@@ -52,7 +52,17 @@ struct Meta {
 }
 
 /// Packs an origin's response. `101` is told as `200`, as the protocol has it.
-pub(crate) fn to_tunnel(mut parts: response::Parts) -> Response<()> {
+///
+/// # Errors
+///
+/// More headers than an edge takes are the origin's fault.
+pub(crate) fn to_tunnel(parts: response::Parts) -> Result<Response<()>, Error> {
+    let head = pack(parts);
+    weight::check_response(head.headers())?;
+    Ok(head)
+}
+
+fn pack(mut parts: response::Parts) -> Response<()> {
     let is_upgrade = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     if !is_upgrade {
         hop::strip(&mut parts.headers);
@@ -75,13 +85,17 @@ pub(crate) fn to_tunnel(mut parts: response::Parts) -> Response<()> {
     head
 }
 
-/// Packs an interim response (RFC 9110 section 15.2). cloudflared never sends one.
-pub(crate) fn interim_to_tunnel(status: StatusCode, mut headers: HeaderMap) -> Response<()> {
+/// Packs an interim response (RFC 9110 section 15.2); nothing if it is too long, because one may do
+/// without it. cloudflared never sends one.
+pub(crate) fn interim_to_tunnel(
+    status: StatusCode,
+    mut headers: HeaderMap,
+) -> Option<Response<()>> {
     hop::strip(&mut headers);
     let mut head = Response::new(());
     *head.status_mut() = status;
     head.headers_mut().insert(HEADERS, base64_value(header_list::serialize(&headers)));
-    head
+    weight::check_response(head.headers()).is_ok().then_some(head)
 }
 
 /// Unpacks an interim response; nothing if a visitor has no use for it. `100` and `101` are a
@@ -102,7 +116,7 @@ pub(crate) fn interim_from_tunnel(parts: &response::Parts) -> Option<Response<()
 
 /// An open TCP flow.
 pub(crate) fn flow_opened() -> Response<()> {
-    to_tunnel(Response::new(()).into_parts().0)
+    pack(Response::new(()).into_parts().0)
 }
 
 /// Too many TCP flows: the edge may try another connector.
@@ -274,7 +288,7 @@ mod tests {
                 ("cf-cloudflared-response-meta", "forged"),
             ],
         );
-        let packed = to_tunnel(origin).into_parts().0;
+        let packed = to_tunnel(origin).unwrap().into_parts().0;
         assert_eq!(packed.headers["content-length"], "5");
         let response = from_tunnel(&packed).unwrap();
         assert_eq!(response.status(), 404);

@@ -1,11 +1,13 @@
 //! Requests and responses.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 use tunnel_proto::edge::{Incoming, ResponseSource};
 
 use super::{PATIENCE, URL, Way, send};
@@ -100,4 +102,72 @@ pub async fn head_204_and_304_have_no_body_but_keep_their_headers<W: Way>() {
         assert_eq!(response.headers().contains_key("content-length"), status != 204);
         assert!(collect(response.into_body()).await.unwrap().is_empty());
     }
+}
+
+/// In a request, in its trailers, in an answer and in its trailers: too long, or longer once encoded than a
+/// connection takes.
+pub async fn long_header_lists_harm_only_their_own_exchange<W: Way>() {
+    let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let signals = (Arc::clone(&begun), Arc::clone(&finish));
+    let way = Arc::new(
+        W::to(move |request: Request<Incoming>| {
+            let (begun, finish) = signals.clone();
+            async move {
+                let path = request.uri().path().to_owned();
+                let list = request.uri().query().and_then(|query| query.split_once('-'));
+                let list = list.map(|(byte, length)| long(byte.parse().unwrap(), length));
+                let _ = request.into_body().collect().await;
+                let mut response = Response::new(full(""));
+                match (path.as_str(), list) {
+                    ("/slow", _) => {
+                        begun.notify_one();
+                        finish.notified().await;
+                    }
+                    ("/head", Some(list)) => *response.headers_mut() = list,
+                    (_, Some(list)) => *response.body_mut() = trailed(list),
+                    _ => {}
+                }
+                response
+            }
+        })
+        .await,
+    );
+    let slow = tokio::spawn({
+        let way = Arc::clone(&way);
+        let request = Request::post(format!("{URL}slow")).body(full("order")).unwrap();
+        async move { way.send(request).await.map(|response| response.status()) }
+    });
+    begun.notified().await;
+    for byte in [b'a', b'~', 0xF9] {
+        for kilobytes in ["60", "150", "500", "1100", "3000"] {
+            let mut head = Request::post(URL).body(full("")).unwrap();
+            *head.headers_mut() = long(byte, kilobytes);
+            let trailers = Request::post(URL).body(trailed(long(byte, kilobytes))).unwrap();
+            let asked = |path: &str| {
+                let url = format!("{URL}{path}?{byte}-{kilobytes}");
+                Request::post(url).body(full("")).unwrap()
+            };
+            for request in [head, trailers, asked("head"), asked("trailers")] {
+                let answer = timeout(PATIENCE, way.send(request)).await.expect("in time");
+                if let Ok(response) = answer {
+                    let _ = timeout(PATIENCE, response.into_body().collect()).await.expect("too");
+                }
+            }
+        }
+    }
+    finish.notify_one();
+    assert_eq!(timeout(PATIENCE, slow).await.unwrap().unwrap().unwrap(), 200);
+    assert!(send(&*way, Request::get(URL).body(full("")).unwrap()).await.status().is_success());
+}
+
+/// Headers of so many kilobytes, all of one byte.
+fn long(byte: u8, kilobytes: &str) -> HeaderMap {
+    let value = HeaderValue::from_bytes(&[byte; 1_000]).unwrap();
+    let names = 0..kilobytes.parse::<u32>().unwrap();
+    names.map(|at| (format!("x-{at}").parse::<HeaderName>().unwrap(), value.clone())).collect()
+}
+
+fn trailed(trailers: HeaderMap) -> AnyBody {
+    let frames = [Frame::data(Bytes::from("data")), Frame::trailers(trailers)].map(Ok);
+    StreamBody::new(stream::iter(frames)).boxed()
 }
