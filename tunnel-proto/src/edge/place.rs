@@ -1,8 +1,11 @@
 //! Room for streams on a connection.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::{Notify, watch};
@@ -67,8 +70,10 @@ impl InFlight {
     pub(super) async fn wait(shared: &Arc<Shared>) -> Result<Self, Error> {
         let mut waiter = None;
         loop {
-            // Asked for before the look, so that nothing is missed in between.
-            let freed = shared.places.freed.notified();
+            // In the queue before the look: of two places that come free in between, `notify_one` would
+            // keep only one in mind.
+            let mut freed = pin!(shared.places.freed.notified());
+            freed.as_mut().enable();
             if shared.phase() != Phase::Serving {
                 let what = "the connection takes no more requests";
                 return Err(ErrorKind::Network(what.into()).into());

@@ -36,8 +36,8 @@ pub struct EdgeHeaders(pub HeaderMap);
 ///
 /// # Errors
 ///
-/// `CONNECT`, a missing or ambiguous host, a host that cloudflared answers itself, and anything else that can't be one clear HTTP/2
-/// request is the caller's fault.
+/// `CONNECT`, a missing or ambiguous host, a host that cloudflared answers itself, a header list that is
+/// too long, and anything else that can't be one clear HTTP/2 request is the caller's fault.
 pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error> {
     if parts.method == Method::CONNECT {
         return Err(caller("CONNECT can't travel through a tunnel"));
