@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use access_policy::{
-    Claim, DenyClass, Destination, Domain, EmailAddress, Engine, Fact, Identity, LintCode, Mode,
-    Network, Outcome, Policies, Request, Rule, ServiceToken,
+    Claim, DenyClass, Destination, EmailAddress, Engine, Fact, Identity, LintCode, Mode, Network,
+    Outcome, Policies, Request, Rule, ServiceToken,
 };
 
 const P: &str = "provider-1";
@@ -92,7 +92,7 @@ fn international_domains_have_one_form() {
     for email in ["a@xn--bcher-kva.example", "a@BÜCHER.example", "a@bu\u{308}cher.example"] {
         assert_eq!(outcome_for(&engine, &person(email)), Outcome::Allow, "{email}");
     }
-    assert!(Domain::parse("xn--a").is_err(), "broken A-labels are refused");
+    assert!(access_policy::Domain::parse("xn--a").is_err(), "broken A-labels are refused");
 }
 
 #[test]
