@@ -49,6 +49,15 @@ pub const SOURCE_UNREGISTERED: u32 = 100;
 /// Connections of all addresses that have not registered, at once. More are refused before TLS.
 pub const UNREGISTERED: u32 = 2_000;
 
+/// Registered connections of one tunnel at one edge: 64 connectors of four, twice as many as cloudflared's
+/// own edge takes of one tunnel. Settable in [`Acceptor`](crate::edge::Acceptor), as the next. One more is
+/// refused at registration, and may try again.
+pub const TUNNEL_CONNECTIONS: usize = 256;
+
+/// Registered connections of all tunnels at one edge: some 40 kB each while they are quiet, so 800 MB. One
+/// more is refused at registration with `EDUPCONN`, which sends it to another edge.
+pub const CONNECTIONS: usize = 20_000;
+
 /// Source addresses remembered, some 80 bytes each. Those that owe nothing make room for others; if
 /// all owe, strangers are refused before TLS.
 pub const SOURCES: usize = 65_536;

@@ -11,7 +11,7 @@ use harness::{Edge, collect, connect, credentials, full, tunnel_id};
 use http::{Request, Response};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tokio::time::sleep;
-use tunnel_proto::{Credentials, TunnelSecret, telemetry};
+use tunnel_proto::{Credentials, TunnelSecret, limits, telemetry};
 
 /// All metrics as `name{label=value,..}`; a histogram is how many values it has seen.
 struct Metrics {
@@ -112,4 +112,24 @@ async fn streams_bytes_errors_and_connections_are_counted_on_both_sides() {
         let name = format!("{}{{side={side},tunnel={id}}}", telemetry::CONNECTIONS);
         metrics.wait_for(&name, 0.0).await;
     }
+    edge.wait_for(0).await;
+    let get = || Request::get("https://app.example.com/").body(full("")).unwrap();
+    assert!(tunnel.send(get()).await.unwrap_err().is_offline());
+    let offline = format!("{}{{reason=offline,side=edge,tunnel={id}}}", telemetry::ERRORS);
+    assert_eq!(metrics.look().get(&offline), Some(&1.0));
+
+    let _stalled = connect(&edge, credentials(), 1, |_| std::future::pending());
+    let tunnel = edge.wait_for(1).await;
+    // As many again as run may wait.
+    let (streams, waiters) = (limits::CONCURRENT_STREAMS as usize, limits::STREAM_WAITERS);
+    let mut waiting = Vec::new();
+    for _ in 0..streams + waiters {
+        let tunnel = std::sync::Arc::clone(&tunnel);
+        waiting.push(tokio::spawn(async move { tunnel.send(get()).await.map(drop) }));
+    }
+    sleep(Duration::from_millis(200)).await;
+    assert!(tunnel.send(get()).await.unwrap_err().is_busy());
+    let busy = format!("{}{{reason=busy,side=edge,tunnel={id}}}", telemetry::ERRORS);
+    assert!(metrics.look().get(&busy).is_some_and(|count| *count >= 1.0));
+    drop(waiting);
 }

@@ -1,6 +1,10 @@
 //! From an accepted socket to a registered connection.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -14,7 +18,10 @@ use crate::{
     limits,
     net::{cork::cork, settings},
     rpc::registration::{Refusal, Registered, Registration},
-    state::flood::Role,
+    state::{
+        flood::Role,
+        seats::{Full, Seat, Seats},
+    },
     telemetry::{self, Side},
 };
 
@@ -59,15 +66,29 @@ where
 /// # Ok(()) }
 /// # fn rand() -> [u8; 16] { [4; 16] }
 /// ```
+///
+/// Clones share one count of registered connections: use clones of one acceptor for all listeners of an edge.
 #[derive(Clone)]
 pub struct Acceptor<A> {
     authenticate: Arc<A>,
+    seats: Arc<Mutex<Seats>>,
 }
 
 impl<A: Authenticate> Acceptor<A> {
     /// Makes an acceptor that asks `authenticate` about every registration.
     pub fn new(authenticate: A) -> Self {
-        Self { authenticate: Arc::new(authenticate) }
+        let seats = Seats::new(limits::TUNNEL_CONNECTIONS, limits::CONNECTIONS);
+        Self { authenticate: Arc::new(authenticate), seats: Arc::new(Mutex::new(seats)) }
+    }
+
+    /// Lets this many connections of one tunnel, and of all tunnels, be registered at once. 256 and
+    /// 20,000 unless set, see [`limits::TUNNEL_CONNECTIONS`] and [`limits::CONNECTIONS`]. Set it before the
+    /// first connection: the count starts anew.
+    ///
+    /// A connection that takes the place of an older one of the same connector and index always may.
+    #[must_use]
+    pub fn connections(self, tunnel: usize, all: usize) -> Self {
+        Self { seats: Arc::new(Mutex::new(Seats::new(tunnel, all))), ..self }
     }
 
     /// Registers the connector at the other end of `io`, which has finished TLS.
@@ -76,7 +97,8 @@ impl<A: Authenticate> Acceptor<A> {
     ///
     /// A refusal ([`Error::refusal`]; the connector has been told), a peer that breaks the
     /// protocol, or one that goes away or is silent for ten seconds. The connection is closed in
-    /// every case. A peer that closes without a word is cloudflared's pre-flight check: its error
+    /// every case. A refusal with an [`Error::limit`] is not for who it is, but because too many are
+    /// registered. A peer that closes without a word is cloudflared's pre-flight check: its error
     /// is [retryable](Error::is_retryable) and not worth a warning.
     ///
     /// # Cancel safety
@@ -128,25 +150,68 @@ impl<A: Authenticate> Acceptor<A> {
         let explain = |error| driver.explain(error);
         let mut control = ControlStream::open(requests.clone()).await.map_err(explain)?;
         let registration = control.registration().await.map_err(explain)?;
-        let verdict = self.authenticate.authenticate(&registration).await;
-        control.respond(verdict.clone())?;
+        let verdict = match self.authenticate.authenticate(&registration).await {
+            Ok(registered) => self.seat(&registration).map(|place| (registered, place)),
+            Err(refusal) => Err((refusal, None)),
+        };
         match verdict {
-            Ok(registered) => Ok(Connection::new(
-                *registration,
-                registered,
-                source,
-                requests,
-                in_flight,
-                control,
-                driver,
-            )),
-            Err(refusal) => {
+            Ok((registered, place)) => {
+                control.respond(Ok(registered.clone()))?;
+                Ok(Connection::new(
+                    *registration,
+                    registered,
+                    source,
+                    requests,
+                    in_flight,
+                    control,
+                    driver,
+                    place,
+                ))
+            }
+            Err((refusal, limit)) => {
+                control.respond(Err(refusal.clone()))?;
                 telemetry::refused(Side::Edge);
                 // cloudflared keeps a refused connection open for ever, so we hang up.
                 let _ = timeout(limits::REFUSAL_LINGER, control.closed()).await;
-                Err(refusal.into())
+                let error = Error::from(refusal);
+                Err(match limit {
+                    Some(limit) => error.with_limit(limit),
+                    None => error,
+                })
             }
         }
+    }
+
+    /// A seat for a connection that may register, or what its connector is told and the bound.
+    fn seat(&self, registration: &Registration) -> Result<Seated, (Refusal, Option<&'static str>)> {
+        let tunnel = registration.credentials.tunnel_id();
+        let (connector, index) = (registration.connector_id, registration.connection_index);
+        let seat = lock(&self.seats).handle_registration(tunnel, connector, index);
+        match seat {
+            Ok(seat) => Ok(Seated { seats: Arc::clone(&self.seats), seat }),
+            // cloudflared ends before its first success, and its operator reads why.
+            Err(Full::Tunnel(count)) => {
+                let cause = format!("the tunnel has {count} connections here, which is the most");
+                let refusal = Refusal::retry(cause, limits::RECONNECT_WAIT.1);
+                Err((refusal, Some("TUNNEL_CONNECTIONS")))
+            }
+            Err(Full::All(_)) => {
+                let refusal = Refusal::retry(Refusal::DUPLICATE, limits::RECONNECT_WAIT.0);
+                Err((refusal, Some("CONNECTIONS")))
+            }
+        }
+    }
+}
+
+/// A registered connection's seat, until this is dropped.
+pub(super) struct Seated {
+    seats: Arc<Mutex<Seats>>,
+    seat: Seat,
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        lock(&self.seats).handle_end(self.seat);
     }
 }
 
@@ -154,4 +219,8 @@ impl<A> fmt::Debug for Acceptor<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor").finish_non_exhaustive()
     }
+}
+
+fn lock(seats: &Mutex<Seats>) -> MutexGuard<'_, Seats> {
+    seats.lock().unwrap_or_else(PoisonError::into_inner)
 }

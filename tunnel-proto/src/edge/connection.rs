@@ -21,6 +21,7 @@ use tokio::{
 use tracing::{Instrument as _, info_span};
 
 use super::{
+    acceptor::Seated,
     control::ControlStream,
     driver::Driver,
     exchange::{Ready, Upgrade},
@@ -109,6 +110,10 @@ impl Shared {
 }
 
 impl Connection {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what registering a connection has brought together"
+    )]
     pub(super) fn new(
         registration: Registration,
         registered: Registered,
@@ -117,6 +122,7 @@ impl Connection {
         in_flight: watch::Sender<usize>,
         control: ControlStream,
         driver: Driver,
+        seated: Seated,
     ) -> Self {
         let ended = driver.ended();
         let closer = driver.closer();
@@ -149,6 +155,7 @@ impl Connection {
             phase: shared.phase.clone(),
             in_flight: shared.places.watch(),
             _connected: meter.registered(),
+            _seated: seated,
         };
         tokio::spawn(supervisor.run(control, ended, closer).instrument(span));
         Self { shared }
@@ -249,11 +256,25 @@ impl Connection {
             .any(|feature| feature == Registration::REMOTE_CONFIGURATION)
     }
 
-    /// Waits for room for one more request, which has not been touched yet.
-    pub(super) async fn ready(&self) -> Result<Ready, Error> {
-        let in_flight = timeout(limits::STREAM_WAIT, InFlight::wait(&self.shared))
-            .await
-            .map_err(|_| Error::from(ErrorKind::Busy).with_limit("STREAM_WAIT"))??;
+    /// Waits for room for one more request, which has not been touched yet, and counts it if there is
+    /// none in time.
+    async fn ready(&self) -> Result<Ready, Error> {
+        let room = timeout(limits::STREAM_WAIT, self.room()).await;
+        room.unwrap_or_else(|_| Err(Error::from(ErrorKind::Busy).with_limit("STREAM_WAIT")))
+            .inspect_err(|error| self.shared.meter.failed(error))
+    }
+
+    /// Waits for room as long as the connection takes requests.
+    pub(super) async fn room(&self) -> Result<Ready, Error> {
+        self.occupy(InFlight::wait(&self.shared).await?).await
+    }
+
+    /// Room if there is some just now.
+    pub(super) async fn ready_now(&self) -> Option<Ready> {
+        self.occupy(InFlight::take(&self.shared)?).await.ok()
+    }
+
+    async fn occupy(&self, in_flight: InFlight) -> Result<Ready, Error> {
         let requests = self.shared.requests.clone().ready().await?;
         let features = &self.registration().features;
         let can_half_close = features.iter().any(|feature| feature == Registration::HALF_CLOSE);

@@ -52,7 +52,7 @@ pub(super) struct InFlight(Arc<Shared>);
 impl InFlight {
     /// Takes a place unless the connection is full: no more streams than the connector allows,
     /// beside the control stream.
-    fn take(shared: &Arc<Shared>) -> Option<Self> {
+    pub(super) fn take(shared: &Arc<Shared>) -> Option<Self> {
         let allowed = shared.allowed_streams();
         let taken = shared.places.taken.send_if_modified(|count| {
             let is_free = *count < allowed;

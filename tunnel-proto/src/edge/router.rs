@@ -63,7 +63,8 @@ impl Router {
         self.routes.remove(name)
     }
 
-    /// Adds a registered connection to its tunnel, until it closes.
+    /// Adds a registered connection to its tunnel, until it closes. If the tunnel is being
+    /// [removed](Self::remove_tunnel) in the same moment, the connection is closed.
     ///
     /// # Panics
     ///
@@ -117,12 +118,26 @@ impl Router {
         tunnels.values().flat_map(|tunnel| tunnel.connections()).map(|one| one.info()).collect()
     }
 
+    /// Forgets a tunnel and hangs up on its connectors; requests in flight fail. Returns whether it was there.
+    ///
+    /// For whoever deletes tunnels, after its names have been taken away and the acceptor's
+    /// [`Authenticate`] refuses it: the router itself keeps every tunnel that has ever connected, some 400
+    /// bytes each, with its configuration. A connector that is let in again makes a new tunnel.
+    pub fn remove_tunnel(&self, id: TunnelId) -> bool {
+        let removed = self.tunnels.pin().remove(&id).cloned();
+        if let Some(tunnel) = &removed {
+            tunnel.close();
+        }
+        removed.is_some()
+    }
+
     /// Which tunnel owns a host name. Case, a port and a trailing dot do not count.
     pub fn route(&self, host: &str) -> Option<TunnelId> {
         self.routes.find(host)
     }
 
-    /// The tunnel with this id, if one of its connectors has ever connected.
+    /// The tunnel with this id, if one of its connectors has ever connected and it has not been
+    /// [removed](Self::remove_tunnel).
     pub fn tunnel(&self, id: TunnelId) -> Option<Arc<Tunnel>> {
         self.tunnels.pin().get(&id).cloned()
     }

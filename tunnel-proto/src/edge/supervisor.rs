@@ -6,6 +6,7 @@ use tokio::{sync::watch, task::AbortHandle, time::timeout};
 use tracing::debug;
 
 use super::{
+    acceptor::Seated,
     connection::{Phase, Shared},
     control::ControlStream,
 };
@@ -18,6 +19,7 @@ pub(super) struct Supervisor {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) in_flight: watch::Receiver<usize>,
     pub(super) _connected: Connected,
+    pub(super) _seated: Seated,
 }
 
 /// Why a connector says nothing more.

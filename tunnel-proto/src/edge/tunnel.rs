@@ -4,14 +4,16 @@ use std::{
     error::Error as StdError,
     future::poll_fn,
     net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    task::Poll,
+    task::{Context, Poll},
 };
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use tokio::{sync::Notify, time::timeout};
 use tracing::debug;
 
 use super::{
@@ -23,7 +25,9 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, one_line},
     id::TunnelId,
+    limits,
     net::{body::Incoming, io::TunnelIo, kept::Kept},
+    telemetry::{Meter, Side},
 };
 
 /// A tunnel: all connections, of one connector or several, that serve the same names.
@@ -33,9 +37,20 @@ use crate::{
 pub struct Tunnel {
     id: TunnelId,
     connections: ArcSwap<Vec<Connection>>,
-    changes: Mutex<()>,
+    changes: Mutex<Changes>,
+    /// Wakes those who wait for room when a connection has come.
+    arrived: Notify,
     configuration: Mutex<Option<Configuration>>,
     hub: Hub,
+    /// For requests that find no connection, which has one of its own.
+    meter: Meter,
+}
+
+/// Held while the list of connections changes.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Whether the tunnel takes no more connections.
+    is_removed: bool,
 }
 
 /// What every connector of a tunnel shall go by.
@@ -50,9 +65,11 @@ impl Tunnel {
         Arc::new(Self {
             id,
             connections: ArcSwap::default(),
-            changes: Mutex::new(()),
+            changes: Mutex::default(),
+            arrived: Notify::new(),
             configuration: Mutex::new(None),
             hub,
+            meter: Meter::new(Side::Edge, id),
         })
     }
 
@@ -77,7 +94,7 @@ impl Tunnel {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let ready = self.ready().await?;
+        let ready = self.counted(self.ready().await)?;
         self.send_over(ready, request).await
     }
 
@@ -105,7 +122,11 @@ impl Tunnel {
             return Err(error);
         };
         debug!(tunnel = %self.id, %error, "a request is sent once more");
-        Box::pin(async { self.ready_beside(first).await?.send(spare, body).await }).await
+        Box::pin(async {
+            let ready = self.counted(self.ready_beside(first).await)?;
+            ready.send(spare, body).await
+        })
+        .await
     }
 
     /// Asks for a WebSocket, beginning with a connection that is known to have room.
@@ -135,7 +156,9 @@ impl Tunnel {
     {
         let first = ready.connection();
         match ask(ready).await {
-            Err(error) if error.is_untouched() => ask(self.ready_beside(first).await?).await,
+            Err(error) if error.is_untouched() => {
+                ask(self.counted(self.ready_beside(first).await)?).await
+            }
             answer => answer,
         }
     }
@@ -151,7 +174,7 @@ impl Tunnel {
     ///
     /// As [`Connection::upgrade`].
     pub async fn upgrade<B>(&self, request: Request<B>) -> Result<Upgrade, Error> {
-        self.upgrade_over(self.ready().await?, request).await
+        self.upgrade_over(self.counted(self.ready().await)?, request).await
     }
 
     /// Opens a TCP flow, as [`Connection::tcp`], over the connection with the fewest requests in
@@ -165,7 +188,7 @@ impl Tunnel {
     ///
     /// As [`Connection::tcp`].
     pub async fn tcp(&self, destination: SocketAddr, source: IpAddr) -> Result<TunnelIo, Error> {
-        self.tcp_over(self.ready().await?, destination, source).await
+        self.tcp_over(self.counted(self.ready().await)?, destination, source).await
     }
 
     /// Sets the configuration that the tunnel's connectors shall go by: JSON in the shape of
@@ -210,56 +233,63 @@ impl Tunnel {
     /// Room for a request on some connection; nothing has been sent. It waits only if all connections are
     /// full, and then for all of them.
     pub(crate) async fn ready(&self) -> Result<Ready, Error> {
-        self.ready_after(Vec::new()).await
+        self.ready_beside(None).await
     }
 
-    /// The same, on another connection than this one if there is another.
-    async fn ready_beside(&self, connection: Connection) -> Result<Ready, Error> {
-        self.ready_after(vec![connection]).await
+    /// The same without waiting; nothing if all connections are full or none is there.
+    pub(crate) async fn ready_now(&self) -> Option<Ready> {
+        self.free_beside(None).await
     }
 
-    async fn ready_after(&self, mut tried: Vec<Connection>) -> Result<Ready, Error> {
+    /// Room on another connection than this one if there is another.
+    async fn ready_beside(
+        &self,
+        connection: impl Into<Option<Connection>>,
+    ) -> Result<Ready, Error> {
+        if let Some(ready) = self.free_beside(connection.into()).await {
+            return Ok(ready);
+        }
+        let room = Box::pin(timeout(limits::STREAM_WAIT, self.room()));
+        room.await.unwrap_or_else(|_| Err(Error::from(ErrorKind::Busy).with_limit("STREAM_WAIT")))
+    }
+
+    async fn free_beside(&self, connection: Option<Connection>) -> Option<Ready> {
+        let mut tried: Vec<_> = connection.into_iter().collect();
         while let Some(connection) = self.least_loaded(&tried) {
-            match connection.ready().await {
-                Ok(ready) => return Ok(ready),
-                Err(_) => tried.push(connection),
+            match connection.ready_now().await {
+                Some(ready) => return Some(ready),
+                None => tried.push(connection),
             }
         }
-        self.wait().await
+        None
     }
 
-    /// Waits for room on whichever connection has some first.
-    async fn wait(&self) -> Result<Ready, Error> {
-        let connections = self.connections.load_full();
-        let mut waits: Vec<_> = connections
-            .iter()
-            .filter(|connection| connection.phase() == Phase::Serving)
-            .map(|connection| Box::pin(connection.ready()))
-            .collect();
-        let mut last = ErrorKind::Offline.into();
-        poll_fn(|cx| {
-            let mut at = 0;
-            while let Some(wait) = waits.get_mut(at) {
-                match wait.as_mut().poll(cx) {
-                    Poll::Pending => at += 1,
-                    Poll::Ready(Ok(ready)) => return Poll::Ready(Ok(ready)),
-                    Poll::Ready(Err(error)) => {
-                        drop(waits.swap_remove(at));
-                        last = error;
-                    }
+    /// Waits for room on whichever connection has some first, be it one that comes meanwhile.
+    async fn room(&self) -> Result<Ready, Error> {
+        let mut waits = Vec::new();
+        loop {
+            // Before the look, so that none comes unseen.
+            let mut arrived = pin!(self.arrived.notified());
+            arrived.as_mut().enable();
+            for connection in &**self.connections.load() {
+                let is_waited_for = |wait: &Wait| wait.connection.is_same(connection);
+                if connection.phase() == Phase::Serving && !waits.iter().any(is_waited_for) {
+                    waits.push(Wait::new(connection.clone()));
                 }
             }
-            if waits.is_empty() {
-                let error = std::mem::replace(&mut last, ErrorKind::Offline.into());
-                return Poll::Ready(Err(if error.is_busy() {
-                    error
-                } else {
-                    ErrorKind::Offline.into()
-                }));
+            let first = poll_fn(|cx| match poll_first(&mut waits, cx) {
+                Poll::Pending => arrived.as_mut().poll(cx).map(|()| None),
+                Poll::Ready(room) => Poll::Ready(Some(room)),
+            });
+            if let Some(room) = first.await {
+                return room;
             }
-            Poll::Pending
-        })
-        .await
+        }
+    }
+
+    /// Counts a request that found no connection.
+    pub(crate) fn counted<T>(&self, ready: Result<T, Error>) -> Result<T, Error> {
+        ready.inspect_err(|error| self.meter.failed(error))
     }
 
     /// The tunnel's id.
@@ -279,7 +309,7 @@ impl Tunnel {
     }
 
     /// Adds a connection until it closes. An older one with the same connector and index is a
-    /// left-over: it is closed.
+    /// left-over: it is closed. If the tunnel has been removed, the connection is closed.
     pub(super) fn attach(self: &Arc<Self>, connection: Connection) {
         let registration = connection.registration();
         let is_left_over = |old: &Connection| {
@@ -287,7 +317,7 @@ impl Tunnel {
             old.connector_id == registration.connector_id
                 && old.connection_index == registration.connection_index
         };
-        self.change(|connections| {
+        let is_in = self.change(|connections| {
             connections.retain(|old| {
                 let is_left_over = is_left_over(old);
                 if is_left_over {
@@ -297,6 +327,10 @@ impl Tunnel {
             });
             connections.push(connection.clone());
         });
+        if !is_in {
+            return connection.close();
+        }
+        self.arrived.notify_waiters();
         self.hub.tell(|| Event::Connected(connection.info()));
         let configuration = lock(&self.configuration).clone();
         if let Some(configuration) = configuration
@@ -317,12 +351,60 @@ impl Tunnel {
             .cloned()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<Connection>)) {
-        let _guard = lock(&self.changes);
-        let mut connections = self.connections.load().to_vec();
-        change(&mut connections);
-        self.connections.store(Arc::new(connections));
+    /// Closes all connections, and each that comes later.
+    pub(super) fn close(&self) {
+        lock(&self.changes).is_removed = true;
+        for connection in &*self.connections.swap(Arc::default()) {
+            connection.close();
+        }
     }
+
+    /// Changes the list; whether it did, which is unless the tunnel has been removed.
+    fn change(&self, change: impl FnOnce(&mut Vec<Connection>)) -> bool {
+        let changes = lock(&self.changes);
+        if !changes.is_removed {
+            let mut connections = self.connections.load().to_vec();
+            change(&mut connections);
+            self.connections.store(Arc::new(connections));
+        }
+        !changes.is_removed
+    }
+}
+
+/// Waiting for room on one connection.
+struct Wait {
+    connection: Connection,
+    room: Pin<Box<dyn Future<Output = Result<Ready, Error>> + Send>>,
+}
+
+impl Wait {
+    fn new(connection: Connection) -> Self {
+        let room = Box::pin({
+            let connection = connection.clone();
+            async move { connection.room().await }
+        });
+        Self { connection, room }
+    }
+}
+
+/// The first room. If there is none on any, why.
+fn poll_first(waits: &mut Vec<Wait>, cx: &mut Context<'_>) -> Poll<Result<Ready, Error>> {
+    let mut busy = None;
+    let mut at = 0;
+    while let Some(wait) = waits.get_mut(at) {
+        match wait.room.as_mut().poll(cx) {
+            Poll::Pending => at += 1,
+            Poll::Ready(Ok(ready)) => return Poll::Ready(Ok(ready)),
+            Poll::Ready(Err(error)) => {
+                drop(waits.swap_remove(at));
+                busy = Some(error).filter(Error::is_busy).or(busy);
+            }
+        }
+    }
+    if waits.is_empty() {
+        return Poll::Ready(Err(busy.unwrap_or_else(|| ErrorKind::Offline.into())));
+    }
+    Poll::Pending
 }
 
 /// Tells what becomes of a connection, and takes it out when it has closed.
@@ -333,7 +415,7 @@ async fn follow(tunnel: Weak<Tunnel>, connection: Connection, hub: Hub) {
     }
     connection.reached(Phase::Closed).await;
     if let Some(tunnel) = tunnel.upgrade() {
-        tunnel.change(|connections| connections.retain(|old| !old.is_same(&connection)));
+        let _ = tunnel.change(|connections| connections.retain(|old| !old.is_same(&connection)));
     }
     hub.tell(|| match connection.loss() {
         Some(reason) => Event::Lost { connection: connection.info(), reason },

@@ -1,5 +1,5 @@
 //! Decisions of edge and connector as pure values: when to dial again, which tunnel serves a
-//! name, which peer asks too much.
+//! name, which peer asks too much, and who finds a seat.
 
 pub(crate) mod admission;
 pub(crate) mod backoff;
@@ -7,4 +7,5 @@ pub(crate) mod configuration;
 pub(crate) mod flood;
 pub(crate) mod holdings;
 pub(crate) mod routes;
+pub(crate) mod seats;
 pub(crate) mod window;

@@ -1,7 +1,7 @@
 //! Measuring through the `metrics` facade. Handles are made once for a connection: looking one up
 //! costs more than counting.
 
-use std::{sync::Arc, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -76,6 +76,12 @@ impl Meter {
         let connections = gauge!(CONNECTIONS, "side" => *side, "tunnel" => tunnel.clone());
         connections.increment(1.0);
         Connected(connections)
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meter").field("side", &self.0.side).finish_non_exhaustive()
     }
 }
 

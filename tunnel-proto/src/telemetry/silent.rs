@@ -5,7 +5,7 @@
 use super::{Direction, Side};
 use crate::{error::Error, id::TunnelId, stream::kind::StreamKind};
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Meter;
 
 impl Meter {

@@ -80,7 +80,8 @@ impl Edge {
         *self.accepted.lock().unwrap() = Some(sender);
         let (router, refusals) = (Arc::clone(&self.router), Arc::clone(&self.refusals));
         tokio::spawn(async move {
-            let acceptor = Acceptor::new(authenticate);
+            // One test has a thousand connectors of one tunnel.
+            let acceptor = Acceptor::new(authenticate).connections(2_000, 2_000);
             while let Some(io) = accepted.recv().await {
                 let (acceptor, router, refusals) =
                     (acceptor.clone(), Arc::clone(&router), Arc::clone(&refusals));

@@ -437,19 +437,72 @@ async fn whatever_a_connector_says_is_a_sign_of_life() {
     assert!(connection.loss().unwrap().contains("PONG_TIMEOUT"), "{:?}", connection.loss());
 }
 
-/// A tunnel of two connections, in the order in which they are asked.
-async fn tunnel_of_two() -> (Arc<Tunnel>, Peer, Peer) {
-    let (first, one) = registered(&[]).await;
-    // The same connector and index would take the place of the first.
+/// What another connector of the same tunnel says to register: the same connector and index would take
+/// the place of the first.
+fn another(first: &Connection) -> Vec<u8> {
     let id = first.registration().connector_id.to_string().replace('-', "");
     let id = u128::from_str_radix(&id, 16).unwrap().to_be_bytes();
     let mut registration = recorded_registration();
     let at = registration.windows(16).position(|bytes| bytes == id).unwrap();
     registration[at] ^= 1;
-    let (second, other) = registered_with(&[], &registration).await;
+    registration
+}
+
+/// A tunnel of two connections, in the order in which they are asked.
+async fn tunnel_of_two() -> (Arc<Tunnel>, Peer, Peer) {
+    let (first, one) = registered(&[]).await;
+    let (second, other) = registered_with(&[], &another(&first)).await;
     let router = Router::new();
     router.attach(first);
     (router.attach(second), one, other)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_takes_a_connection_that_comes_meanwhile() {
+    let _alone = alone().await;
+    let (first, one) = registered(&[(MAX_CONCURRENT_STREAMS, 2)]).await;
+    let registration = another(&first);
+    let router = Router::new();
+    let tunnel = router.attach(first);
+    let send = || {
+        let tunnel = Arc::clone(&tunnel);
+        tokio::spawn(async move { tunnel.send(get_request()).await })
+    };
+    let _taken = send();
+    one.seen.until(|seen| seen.heads() == [1, 3]).await;
+    let start = clock();
+    let waiting = send();
+    tokio::time::sleep(limits::STREAM_WAIT / 2).await;
+    let (second, mut other) = registered_with(&[], &registration).await;
+    router.attach(second);
+    timeout(LONG, other.seen.until(|seen| seen.heads() == [1, 3])).await.expect("it is used");
+    other.send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &answer())).await;
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+    assert!(start.elapsed() < limits::STREAM_WAIT, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_room_has_one_end_however_many_connections_come() {
+    let _alone = alone().await;
+    let (first, one) = registered(&[(MAX_CONCURRENT_STREAMS, 2)]).await;
+    let registration = another(&first);
+    let router = Router::new();
+    let tunnel = router.attach(first);
+    let send = || {
+        let tunnel = Arc::clone(&tunnel);
+        tokio::spawn(async move { tunnel.send(get_request()).await })
+    };
+    let _taken = send();
+    one.seen.until(|seen| seen.heads() == [1, 3]).await;
+    let start = clock();
+    let waiting = send();
+    tokio::time::sleep(limits::STREAM_WAIT / 2).await;
+    // No room beside the control stream.
+    let (second, _other) = registered_with(&[(MAX_CONCURRENT_STREAMS, 1)], &registration).await;
+    router.attach(second);
+    let error = timeout(LONG, waiting).await.unwrap().unwrap().unwrap_err();
+    assert_eq!((error.is_busy(), error.limit()), (true, Some("STREAM_WAIT")));
+    assert!(start.elapsed() < limits::STREAM_WAIT * 5 / 4, "{:?}", start.elapsed());
 }
 
 fn post(
