@@ -8,7 +8,7 @@ mod harness;
 mod hop;
 mod nodes;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use exchange::{Way as _, ends, plain, plain::echo};
@@ -23,6 +23,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tunnel_proto::{
     cluster::MemoryDirectory,
     edge::{EdgeHeaders, Incoming, OriginFailure, ResponseSource},
+    limits,
     origin::OriginError,
 };
 
@@ -190,4 +191,41 @@ async fn a_reader_who_stops_holds_back_the_origin_and_nobody_else() {
     }
     // The origin would have panicked, and its stream have ended.
     assert!(stalled.frame().await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_node_that_is_full_asks_another_that_has_the_tunnel_too() {
+    let authority = Authority::new();
+    let directory = Arc::new(MemoryDirectory::new());
+    let mut a = TestNode::start(&authority, "a", directory.clone()).await;
+    let mut b = TestNode::start(&authority, "b", directory.clone()).await;
+    a.connect(tunnel(), |_| std::future::pending()).await;
+    let get = || Request::get("https://app.example.test/").body(full("")).unwrap();
+    let mut stalled = tokio::task::JoinSet::new();
+    for _ in 0..limits::CONCURRENT_STREAMS {
+        let cluster = Arc::clone(&a.cluster);
+        stalled.spawn(async move { cluster.send(tunnel(), get()).await.map(drop) });
+    }
+    let connection = a.router.tunnel(tunnel()).unwrap().connections().remove(0);
+    // One place is the control stream's.
+    while connection.in_flight() < limits::CONCURRENT_STREAMS as usize - 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    b.connect(tunnel(), |_| async { Response::new(full("from b")) }).await;
+    announced(&directory, tunnel(), 2).await;
+    // What the directory said before is still fresh for a moment.
+    tokio::time::sleep(limits::LOOKUP_ABSENT_FRESH).await;
+    let response = a.cluster.send(tunnel(), get()).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "from b");
+
+    // Nobody else has it any more: it waits for room here.
+    b.disconnect().await;
+    b.stop_announcing().await;
+    let waiting = tokio::spawn({
+        let cluster = Arc::clone(&a.cluster);
+        async move { cluster.send(tunnel(), get()).await.map(drop) }
+    });
+    let error = waiting.await.unwrap().unwrap_err();
+    assert!(error.is_busy(), "{error}");
+    stalled.abort_all();
 }

@@ -20,7 +20,7 @@ use super::{
     link::Failed,
     lookup::Lookup,
     node::{Holder, Node, NodeName},
-    wire::{self, Refusal},
+    wire::{self, Asked, Refusal},
 };
 use crate::{
     edge::{OnInterim, Ready, Router, Tunnel, Upgrade},
@@ -28,6 +28,7 @@ use crate::{
     id::TunnelId,
     limits,
     net::{body::Incoming, io::TunnelIo},
+    telemetry::{Meter, Side},
 };
 
 /// Sends requests down a tunnel wherever its connections are: at this node, or one hop away.
@@ -47,8 +48,9 @@ impl<D: Directory> Cluster<D> {
     /// Sends a request over a connection of this node if one serves, else over one hop by a node
     /// that the directory names.
     ///
-    /// With a connection here, this is [`Tunnel::send`](crate::edge::Tunnel::send): the directory is
-    /// not asked. Otherwise up to three nodes are tried while the request can't have reached a
+    /// With room on a connection here, this is [`Tunnel::send`](crate::edge::Tunnel::send): the directory is
+    /// not asked. If all connections here are full and no other node has the tunnel, the request waits
+    /// for one here. Otherwise up to three nodes are tried while the request can't have reached a
     /// connector, and its body has not been read. A request that may have reached one is sent again
     /// only if its method is idempotent (RFC 9110 section 9.2.2) and it has no body.
     ///
@@ -73,7 +75,7 @@ impl<D: Directory> Cluster<D> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        if let Some((tunnel, ready)) = self.local(tunnel).await? {
+        if let Some((tunnel, ready)) = self.local(tunnel).await {
             return tunnel.send_over(ready, request).await;
         }
         let hop: Hop<'_, _> = Box::pin(self.send_on(tunnel, request));
@@ -95,7 +97,7 @@ impl<D: Directory> Cluster<D> {
         tunnel: TunnelId,
         request: Request<B>,
     ) -> Result<Upgrade, Error> {
-        if let Some((tunnel, ready)) = self.local(tunnel).await? {
+        if let Some((tunnel, ready)) = self.local(tunnel).await {
             return tunnel.upgrade_over(ready, request).await;
         }
         let head = wire::websocket(tunnel, request.into_parts().0)?;
@@ -119,7 +121,7 @@ impl<D: Directory> Cluster<D> {
         destination: SocketAddr,
         source: IpAddr,
     ) -> Result<TunnelIo, Error> {
-        if let Some((tunnel, ready)) = self.local(tunnel).await? {
+        if let Some((tunnel, ready)) = self.local(tunnel).await {
             return tunnel.tcp_over(ready, destination, source).await;
         }
         let head = wire::tcp(tunnel, destination, source)?;
@@ -150,7 +152,13 @@ impl<D: Directory> Cluster<D> {
         mut exchange: X,
     ) -> Result<X::Answer, Error> {
         let is_repeatable = head.method().is_idempotent() && exchange.is_repeatable();
-        let mut route = Route { holders: self.lookup.find(tunnel).await?, tried: Vec::new() };
+        let holders = match self.lookup.find(tunnel).await {
+            Ok(holders) => holders,
+            Err(error) if !self.is_local(tunnel) => return Err(counted(tunnel, error)),
+            // It is full here, and that is all that is known of it.
+            Err(_) => Arc::default(),
+        };
+        let mut route = Route { holders, tried: Vec::new() };
         let mut has_asked_anew = false;
         let mut last = Error::from(ErrorKind::Offline);
         while route.tried.len() < limits::NODE_ATTEMPTS {
@@ -158,17 +166,16 @@ impl<D: Directory> Cluster<D> {
                 if std::mem::replace(&mut has_asked_anew, true) || route.tried.is_empty() {
                     break;
                 }
-                // The tunnel may have moved since, perhaps to this very node.
-                if let Some((tunnel, ready)) = self.local(tunnel).await? {
-                    let (_, asked) = wire::open_request(head).map_err(Refusal::into_error)?;
-                    return exchange.here(&tunnel, ready, asked).await;
+                // The tunnel may have moved since, perhaps to this very node, or there is room again.
+                if let Some((tunnel, ready)) = self.local(tunnel).await {
+                    return exchange.here(&tunnel, ready, open(head)?).await;
                 }
                 route.holders = self.lookup.ask(tunnel).await?;
                 continue;
             };
             let sent = match self.forwarder.link(&node).await {
                 Ok(link) => exchange.hop(&link, head.clone()).await,
-                Err(error) => Err(Failed::before(error, exchange)),
+                Err(error) => Err(Failed::before(counted(tunnel, error), exchange)),
             };
             let failed = match sent {
                 Ok(answer) => return Ok(answer),
@@ -181,19 +188,28 @@ impl<D: Directory> Cluster<D> {
             }
             last = failed.error;
         }
-        Err(last)
+        // Nobody else has it, so what is full here is worth the wait. A node that is full too has waited.
+        if !last.is_busy() && self.is_local(tunnel) {
+            let (tunnel, ready) = self.wait(tunnel).await?;
+            return exchange.here(&tunnel, ready, open(head)?).await;
+        }
+        Err(if route.tried.is_empty() { counted(tunnel, last) } else { last })
     }
 
-    /// The tunnel and room on a connection of this node; nothing if none serves here.
-    async fn local(&self, tunnel: TunnelId) -> Result<Option<(Arc<Tunnel>, Ready)>, Error> {
-        let Some(tunnel) = self.router.tunnel(tunnel) else {
-            return Ok(None);
+    /// The tunnel and room on a connection of this node; nothing if none serves here, or all are full.
+    async fn local(&self, tunnel: TunnelId) -> Option<(Arc<Tunnel>, Ready)> {
+        let tunnel = self.router.tunnel(tunnel)?;
+        let ready = tunnel.ready_now().await?;
+        Some((tunnel, ready))
+    }
+
+    /// The same, waiting for room if that is of use.
+    async fn wait(&self, id: TunnelId) -> Result<(Arc<Tunnel>, Ready), Error> {
+        let Some(tunnel) = self.router.tunnel(id) else {
+            return Err(counted(id, ErrorKind::Offline.into()));
         };
-        match tunnel.ready().await {
-            Ok(ready) => Ok(Some((tunnel, ready))),
-            Err(error) if error.is_offline() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let ready = tunnel.counted(tunnel.ready().await)?;
+        Ok((tunnel, ready))
     }
 
     /// Whether a connection of the tunnel serves at this node just now.
@@ -206,6 +222,17 @@ impl<D> fmt::Debug for Cluster<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("forwarder", &self.forwarder).finish_non_exhaustive()
     }
+}
+
+/// Counts a request that has found no node. Nodes that were asked count what they answer.
+fn counted(tunnel: TunnelId, error: Error) -> Error {
+    Meter::new(Side::Edge, tunnel).failed(&error);
+    error
+}
+
+/// What another node would make of a request.
+fn open(head: Request<()>) -> Result<Asked, Error> {
+    wire::open_request(head).map(|(_, asked)| asked).map_err(Refusal::into_error)
 }
 
 /// A request on its way over other nodes. Larger by far than the local case, and rare with one node:
