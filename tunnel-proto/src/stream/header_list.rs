@@ -2,7 +2,7 @@
 //! by `;` (cloudflared, connection/header.go, `SerializeHeaders`).
 
 use base64::{Engine as _, decoded_len_estimate, engine::general_purpose::STANDARD_NO_PAD};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
@@ -50,11 +50,16 @@ fn packed(bytes: usize) -> usize {
 /// Anything that is not base64, an item without exactly one colon, a value with control
 /// characters, or more headers than the limit is the peer's fault.
 pub(crate) fn parse(list: &[u8]) -> Result<HeaderMap, Error> {
-    let mut headers = HeaderMap::with_capacity(USUAL_COUNT);
-    // All values lie in one buffer.
-    let mut room = BytesMut::with_capacity(list.len());
-    let mut name_bytes = Vec::new();
-    let mut count = 0;
+    // All names and values lie in one buffer, one after the other.
+    let mut room = vec![0; decoded_len_estimate(list.len())];
+    let mut filled = 0;
+    let mut unpack = |part: &[u8]| {
+        let start = filled;
+        filled +=
+            STANDARD_NO_PAD.decode_slice(part, &mut room[start..]).map_err(|_| not_base64())?;
+        Ok::<_, Error>(start..filled)
+    };
+    let mut items = Vec::with_capacity(USUAL_COUNT);
     let mut rest = list;
     while !rest.is_empty() {
         let end = memchr(b';', rest).unwrap_or(rest.len());
@@ -63,31 +68,26 @@ pub(crate) fn parse(list: &[u8]) -> Result<HeaderMap, Error> {
         if item.is_empty() {
             continue;
         }
-        count += 1;
-        if count > limits::HEADER_COUNT {
+        if items.len() == limits::HEADER_COUNT {
             return Err(peer("too many response headers").with_limit("HEADER_COUNT"));
         }
         // A second one is not base64.
         let Some(colon) = memchr(b':', item) else {
             return Err(peer("a packed header without a colon"));
         };
-        name_bytes.clear();
-        STANDARD_NO_PAD.decode_vec(&item[..colon], &mut name_bytes).map_err(|_| not_base64())?;
-        let value = unpack(&item[colon + 1..], &mut room)?;
-        let Ok(name) = HeaderName::from_bytes(&name_bytes) else {
+        items.push((unpack(&item[..colon])?, unpack(&item[colon + 1..])?));
+    }
+    let room = Bytes::from(room);
+    let mut headers = HeaderMap::with_capacity(items.len());
+    for (name, value) in items {
+        let Ok(name) = HeaderName::from_bytes(&room[name]) else {
             continue;
         };
-        let value = HeaderValue::from_maybe_shared(value)
+        let value = HeaderValue::from_maybe_shared(room.slice(value))
             .map_err(|_| peer("a response header with control characters"))?;
         headers.append(name, value);
     }
     Ok(headers)
-}
-
-fn unpack(value: &[u8], room: &mut BytesMut) -> Result<Bytes, Error> {
-    room.resize(decoded_len_estimate(value.len()), 0);
-    let length = STANDARD_NO_PAD.decode_slice(value, room).map_err(|_| not_base64())?;
-    Ok(room.split_to(length).freeze())
 }
 
 /// Few responses have more headers than this.
@@ -142,6 +142,21 @@ mod tests {
             assert_eq!(sorted(&parse(&serialize(&headers)).unwrap()), expected);
         }
         assert_eq!(dropped, 1, "one recorded name has a space");
+    }
+
+    #[test]
+    fn every_length_round_trips() {
+        for length in 1..=9 {
+            for count in 1..=4 {
+                let mut headers = HeaderMap::new();
+                for number in 0..count {
+                    let name = format!("{number}{}", "x".repeat(length - 1));
+                    let value = "v".repeat((length * 7 + number) % 11);
+                    headers.insert(HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+                }
+                assert_eq!(parse(&serialize(&headers)).unwrap(), headers);
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Header names that must not cross a hop, and those that only the edge may state.
 
-use std::borrow::Cow;
-
 use http::{HeaderMap, HeaderName, header};
 
 /// Names that only the tunnel's own ends use, by prefix.
@@ -45,8 +43,11 @@ pub(crate) fn is_internal(name: &HeaderName) -> bool {
 
 /// Whether a visitor must not state this name, in either spelling.
 pub(crate) fn is_owned(name: &HeaderName) -> bool {
-    let name = dashed(name);
-    OWNED.iter().any(|prefix| name.starts_with(prefix)) || OWNED_WHOLE.contains(&&*name)
+    let name = name.as_str().as_bytes();
+    let starts = |prefix: &&str| {
+        name.get(..prefix.len()).is_some_and(|start| reads_as(start, prefix.as_bytes()))
+    };
+    OWNED.iter().any(starts) || OWNED_WHOLE.iter().any(|whole| reads_as(name, whole.as_bytes()))
 }
 
 /// Removes from trailers what must not come after the content (RFC 9110 section 6.5.1): what frames,
@@ -59,7 +60,7 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap, stated: &[HeaderName]) {
             is_owned(name)
                 || HOP_BY_HOP.contains(name)
                 || NEVER_TRAILERS.contains(name)
-                || stated.iter().any(|stated| dashed(stated) == dashed(name))
+                || stated.iter().any(|stated| is_twin(stated, name))
         })
         .cloned()
         .collect();
@@ -68,18 +69,16 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap, stated: &[HeaderName]) {
     }
 }
 
-/// A name as the servers read it that make one character of all but letters and digits.
-pub(crate) fn dashed(name: &HeaderName) -> Cow<'_, str> {
-    if is_odd(name) {
-        Cow::Owned(name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
-    } else {
-        Cow::Borrowed(name.as_str())
-    }
+/// Whether two names are one to the servers that make one character of all but letters and digits.
+pub(crate) fn is_twin(one: &HeaderName, other: &HeaderName) -> bool {
+    reads_as(one.as_str().as_bytes(), other.as_str().as_bytes())
 }
 
-/// Whether a name has anything else in it than letters, digits and hyphens.
-pub(crate) fn is_odd(name: &HeaderName) -> bool {
-    name.as_str().bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-')
+fn reads_as(one: &[u8], other: &[u8]) -> bool {
+    let is_odd = |byte: &u8| !byte.is_ascii_alphanumeric();
+    let is_same = |(one, other)| one == other || (is_odd(one) && is_odd(other));
+    // Hardly ever as long as each other.
+    one.len() == other.len() && one.iter().zip(other).all(is_same)
 }
 
 /// Removes what belongs to one connection: the names that `Connection` lists, then the known

@@ -176,12 +176,7 @@ fn authority(parts: &request::Parts) -> Result<uri::Authority, Error> {
 }
 
 fn without_owned(headers: HeaderMap, edge: &EdgeHeaders) -> HeaderMap {
-    // Few state a name with anything but letters and hyphens in it.
-    let odd: Vec<_> = edge.0.keys().filter(|name| hop::is_odd(name)).map(hop::dashed).collect();
-    let is_stated = |name: &HeaderName| {
-        let name = hop::dashed(name);
-        edge.0.contains_key(&*name) || odd.contains(&name)
-    };
+    let is_stated = |name: &HeaderName| edge.0.keys().any(|stated| hop::is_twin(stated, name));
     let drops = |name: &HeaderName| hop::is_owned(name) || is_stated(name);
     if !headers.keys().any(drops) {
         return headers;
