@@ -1,10 +1,16 @@
 //! The edge's sockets: visitors over HTTPS and HTTP, connectors over the tunnel protocol.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use cert_manager::{Resolver, presets};
-use http::Request;
+use http::{HeaderValue, Request};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -36,6 +42,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request's header list, in bytes; 431 without a page beyond it. Half of it gets a page.
 const HEADER_LIST_BYTES: u32 = 64 * 1024;
 
+/// A request's header fields; 431 without a page beyond it. Four in five get a page. hyper makes room for
+/// all of them at each request.
+const HEADER_FIELDS: usize = 160;
+
 /// Connections at one socket. More wait in the system's queue.
 const CONNECTIONS: usize = 10_000;
 
@@ -45,13 +55,28 @@ const CONCURRENT_STREAMS: u32 = 100;
 /// Requests in flight may take this long once the program stops.
 pub const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
-/// What a visitor's connection says about the visitor.
-#[derive(Debug, Clone)]
+/// What a visitor's connection says about the visitor. Every request on it shares it.
+#[derive(Debug)]
 pub struct Peer {
-    /// The visitor's address.
-    pub address: SocketAddr,
-    /// The name that the visitor's TLS asked for; nothing without TLS.
+    /// The visitor's network address, IPv4 wherever it is that.
+    pub ip: IpAddr,
+    /// The same, as origins are told.
+    pub ip_header: HeaderValue,
+    /// The name that the visitor's TLS asked for, in lower case and without a trailing dot; nothing
+    /// without TLS.
     pub server_name: Option<String>,
+}
+
+impl Peer {
+    /// Reads what there is to know.
+    pub fn new(address: SocketAddr, server_name: Option<&str>) -> Arc<Self> {
+        let ip = address.ip().to_canonical();
+        let server_name = server_name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+        // Digits, letters, dots and colons are always a valid value.
+        let ip_header = HeaderValue::try_from(ip.to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Arc::new(Self { ip, ip_header, server_name })
+    }
 }
 
 /// Opens a listening socket.
@@ -197,7 +222,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEADER_LIST_BYTES as usize)
-        .max_headers(256);
+        .max_headers(HEADER_FIELDS);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -225,11 +225,10 @@ impl Door {
         let accepted = Box::pin(self.tls.accept(tcp)).await;
         match accepted {
             Ok(Accepted::Visitor(io)) if role.takes_visitors() => {
-                let server_name = io.get_ref().1.server_name().map(str::to_owned);
-                let peer = Peer { address: peer, server_name };
+                let peer = Peer::new(peer, io.get_ref().1.server_name());
                 let gate = Arc::clone(&self.gate);
                 let served = listener::serve_http(io, watcher, move |request| {
-                    Arc::clone(&gate).answer(request, peer.clone())
+                    Arc::clone(&gate).answer(request, Arc::clone(&peer))
                 });
                 Box::pin(served).await;
             }

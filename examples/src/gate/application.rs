@@ -11,7 +11,7 @@ use serde_json::json;
 use tracing::{Level, debug, enabled, info};
 
 use super::{
-    Gate, client_ip, cookies,
+    Gate, cookies,
     head::Head,
     hex, masked,
     reply::{self, Reply},
@@ -46,7 +46,7 @@ impl Gate {
         if request.path().starts_with(OWN_PATHS) {
             return reply::problem(&head, 404, Problem::NotFoundHere, None);
         }
-        let anonymous = request.client_ip(client_ip(head.peer.address));
+        let anonymous = request.client_ip(head.peer.ip);
         let application = self.engine.decide(&anonymous).application();
         let session = application.and_then(|application| self.session(&head, application));
         let request = match &session {
@@ -133,7 +133,7 @@ impl Gate {
                     "user_uuid": session.claims.subject(),
                     "idp": {"id": "", "type": "onetimepin"},
                     "iat": session.claims.issued().as_unix_secs(),
-                    "ip": client_ip(head.peer.address).to_string(),
+                    "ip": head.peer.ip.to_string(),
                 }),
             ),
             None => reply::json(401, &json!({"error": "not signed in", "id": head.id})),

@@ -1,8 +1,9 @@
 //! The edge's own cookies. `__Host-` binds them to one host, HTTPS and the path `/`.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use http::{HeaderMap, HeaderValue, header};
+use memchr::{memchr, memchr_iter, memmem};
 
 /// A person's session: at the team host the org token, at an application's host its app token.
 pub(super) const AUTHORIZATION: &str = "__Host-CF_Authorization";
@@ -32,32 +33,38 @@ pub(super) fn clear(name: &str) -> String {
 
 /// The value of a cookie that is there once. Twice means that somebody planted one.
 pub(super) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let mut values = pairs(headers).filter(|(known, _)| *known == name).map(|(_, value)| value);
+    let mut values = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(pairs)
+        .filter_map(|pair| Some((pair, memchr(b'=', pair)?)))
+        .filter(|(pair, end)| &pair[..*end] == name.as_bytes())
+        .map(|(pair, end)| &pair[end + 1..]);
     match (values.next(), values.next()) {
-        (Some(value), None) => Some(value),
+        (Some(value), None) => str::from_utf8(value).ok(),
         _ => None,
     }
 }
 
 /// Takes the edge's own cookies out of what an origin gets to see.
 pub(super) fn hide_from_origin(headers: &mut HeaderMap) {
-    let is_own = |pair: &str| OWN.iter().any(|own| pair.split('=').next() == Some(own));
-    let own_there = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .any(|value| value.as_bytes().windows(7).any(|window| window == b"__Host-"));
-    if !own_there {
+    let has_own = |value: &HeaderValue| memmem::find(value.as_bytes(), b"__Host-").is_some();
+    if !headers.get_all(header::COOKIE).iter().any(has_own) {
         return;
     }
+    let is_own = |pair: &&[u8]| {
+        let name = &pair[..memchr(b'=', pair).unwrap_or(pair.len())];
+        OWN.iter().any(|own| own.as_bytes() == name)
+    };
     let kept: Vec<HeaderValue> = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| {
             // A cookie with bytes that are not text can't be told apart safely.
-            let value = value.to_str().ok()?;
-            let pairs = value.split(';').map(str::trim);
-            let kept: Vec<&str> = pairs.filter(|pair| !pair.is_empty() && !is_own(pair)).collect();
-            HeaderValue::from_str(&kept.join("; ")).ok().filter(|value| !value.is_empty())
+            let is_text = value.as_bytes().is_ascii();
+            let kept: Vec<&[u8]> = pairs(value).filter(|pair| is_text && !is_own(pair)).collect();
+            let joined = HeaderValue::from_bytes(&kept.join(&b"; "[..]));
+            joined.ok().filter(|value| !value.is_empty())
         })
         .collect();
     headers.remove(header::COOKIE);
@@ -86,13 +93,14 @@ pub(super) fn keep_origin_from_setting(headers: &mut HeaderMap) {
     }
 }
 
-fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
+/// The pairs of one `Cookie` field, without blanks around them. Session cookies are long: `memchr`
+/// looks at many bytes at once.
+fn pairs(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let bytes = value.as_bytes();
+    let starts = iter::once(0).chain(memchr_iter(b';', bytes).map(|at| at + 1));
+    let ends = memchr_iter(b';', bytes).chain(iter::once(bytes.len()));
+    let pairs = starts.zip(ends).map(|(start, end)| bytes[start..end].trim_ascii());
+    pairs.filter(|pair| !pair.is_empty())
 }
 
 #[cfg(test)]

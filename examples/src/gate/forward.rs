@@ -9,7 +9,7 @@ use tracing::warn;
 use tunnel_proto::edge::{EdgeHeaders, OriginFailure, ResponseSource, Upgrade};
 
 use super::{
-    Gate, client_ip, cookies,
+    Gate, cookies,
     head::Head,
     reply::{self, Reply},
     session::Session,
@@ -101,12 +101,18 @@ fn edge_headers(head: &Head, session: Option<&Session>) -> HeaderMap {
         }
     };
     let text = |text: &str| HeaderValue::from_str(text).ok();
-    let ip = text(&client_ip(head.peer.address).to_string());
-    state(CONNECTING_IP, ip.clone());
-    state(FORWARDED_FOR, ip);
+    let ip = &head.peer.ip_header;
+    state(CONNECTING_IP, Some(ip.clone()));
+    state(FORWARDED_FOR, Some(ip.clone()));
     state(FORWARDED_PROTO, Some(HeaderValue::from_static("https")));
     state(FORWARDED_HOST, text(&head.host));
-    state(RAY, text(&head.id));
+    // There is no other request with this id: to remember it for the next ones (RFC 7541 section 6.2.3)
+    // would push out what does come again.
+    let mut ray = text(&head.id);
+    if let Some(ray) = &mut ray {
+        ray.set_sensitive(true);
+    }
+    state(RAY, ray);
     if let Some(session) = session {
         state(ASSERTION, text(&session.token));
         state(EMAIL, text(session.claims.email()));

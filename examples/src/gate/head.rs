@@ -1,5 +1,7 @@
 //! A visitor's request head, read once and strictly.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, Method, Version, header, request};
 
 use super::{
@@ -16,7 +18,7 @@ pub struct Head {
     /// The one host: lower case, no port, no trailing dot.
     pub host: String,
     /// Where the request came from.
-    pub peer: Peer,
+    pub peer: Arc<Peer>,
     /// The rest, as it came.
     pub parts: request::Parts,
 }
@@ -26,7 +28,7 @@ pub struct Head {
 pub struct LogLine {
     pub id: String,
     pub host: String,
-    pub method: String,
+    pub method: Method,
 }
 
 /// A head that is not looked at any further.
@@ -45,7 +47,7 @@ impl Refused {
 
 impl Head {
     /// Reads a head, or refuses what two readers could read in two ways.
-    pub fn read(parts: request::Parts, peer: Peer, id: String) -> Result<Self, Box<Refused>> {
+    pub fn read(parts: request::Parts, peer: Arc<Peer>, id: String) -> Result<Self, Box<Refused>> {
         let host = one_host(&parts);
         let mut head = Self { id, host: String::new(), peer, parts };
         let refuse = |head: Self, status, problem| Err(Box::new(Refused { head, status, problem }));
@@ -62,8 +64,7 @@ impl Head {
         }
         // One certificate for each name, so a name that TLS did not ask for is somebody's mistake
         // or trick (RFC 9110 section 15.5.20).
-        let server_name = head.peer.server_name.as_deref().map(str::to_ascii_lowercase);
-        if server_name.is_some_and(|name| name.trim_end_matches('.') != head.host) {
+        if head.peer.server_name.as_ref().is_some_and(|name| *name != head.host) {
             return refuse(head, 421, Problem::NotFoundHere);
         }
         Ok(head)
@@ -147,11 +148,7 @@ impl Head {
     }
 
     pub fn log_line(&self) -> LogLine {
-        LogLine {
-            id: self.id.clone(),
-            host: self.host.clone(),
-            method: self.parts.method.to_string(),
-        }
+        LogLine { id: self.id.clone(), host: self.host.clone(), method: self.parts.method.clone() }
     }
 }
 
@@ -238,10 +235,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let peer = Peer {
-            address: ([192, 0, 2, 1], 1).into(),
-            server_name: (!tls.is_empty()).then(|| tls.to_owned()),
-        };
+        let peer = Peer::new(([192, 0, 2, 1], 1).into(), (!tls.is_empty()).then_some(tls));
         let parts = request.body(()).unwrap().into_parts().0;
         Head::read(parts, peer, "id".into()).map(|head| head.host).map_err(|refused| refused.status)
     }

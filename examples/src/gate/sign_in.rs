@@ -23,7 +23,7 @@ use tracing::warn;
 use super::{
     Gate,
     application::{ACCESS_PATHS, signed_out},
-    client_ip, cookies,
+    cookies,
     handover::Handover,
     head::Head,
     reply::{self, Reply},
@@ -177,7 +177,7 @@ impl Gate {
         };
         let Ok(host) = wish.host.parse() else { return expired(head) };
         let admission = self.admission(head, wish, &address);
-        let client = client_ip(head.peer.address);
+        let client = head.peer.ip;
         let sign_in =
             SignIn::new(address.clone(), admission, client, host).locale(mail_locale(head));
         match self.login.begin(&sign_in, timestamp()).await {
@@ -213,7 +213,7 @@ impl Gate {
     async fn resend_code(self: &Arc<Self>, head: &Head, wish: &Wish, form: &Form) -> Reply {
         let Some(flow) = Flow::open(&self.states, head) else { return expired(head) };
         let Ok(host) = wish.host.parse() else { return expired(head) };
-        let resend = Resend::new(client_ip(head.peer.address), host).locale(mail_locale(head));
+        let resend = Resend::new(head.peer.ip, host).locale(mail_locale(head));
         let admit = |address: &EmailAddress| self.admission(head, wish, address);
         let nonce = form.field(NONCE_FIELD);
         match self.login.resend(nonce, &flow.cookie, &resend, admit, timestamp()).await {
@@ -273,7 +273,7 @@ impl Gate {
         let identity = identity(claims.email());
         let request = access_policy::Request::new(&wish.host, path_of(&wish.path));
         let (Some(identity), Ok(request)) = (identity, request) else { return expired(head) };
-        let request = request.client_ip(client_ip(head.peer.address)).identity(&identity);
+        let request = request.client_ip(head.peer.ip).identity(&identity);
         let decision = self.engine.decide(&request);
         if decision.outcome() == Outcome::Bypass {
             let location = format!("{}{}", self.origin_of(&wish.host), wish.path);
@@ -338,7 +338,7 @@ impl Gate {
         let Ok(request) = access_policy::Request::new(&wish.host, path_of(&wish.path)) else {
             return Admission::Denied;
         };
-        let request = request.client_ip(client_ip(head.peer.address));
+        let request = request.client_ip(head.peer.ip);
         match identity(address.key()) {
             Some(identity) if self.engine.admits(&request, &identity) => Admission::Admitted,
             _ => Admission::Denied,
