@@ -130,9 +130,15 @@ pub const HELD_SHARE_BYTES: usize = 64 * 1024;
 /// be away for a second, and two are not yet a stop.
 pub const STALL_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a visitor may take nothing of what lies there for him, even if there is room; then the body
-/// is reset. Not for WebSockets and TCP: a terminal may be stopped for hours.
+/// How long a visitor may take nothing of what lies there for him while his connection is short of
+/// room: more than half of [`HELD_BYTES`] is held, or more than half of its streams are taken. Then bodies
+/// are reset, the longest stalled first, until it is not. Not for WebSockets and TCP: a terminal may be
+/// stopped for hours.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same while there is room for everybody, unless [set](crate::edge::Acceptor::stall_patience): a film may be
+/// stopped for a meal.
+pub const STALL_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// A body that is whole when its head is looked at, and not longer than this, waits for its reader
 /// without a task, an account or a time limit. [`CONCURRENT_STREAMS`] of them are 8 MB: beside

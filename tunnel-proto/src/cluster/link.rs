@@ -7,7 +7,7 @@ use h2::{
     SendStream,
     client::{ResponseFuture, SendRequest},
 };
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -127,10 +127,10 @@ impl Link {
             rest: Some(()),
             is_unsent: refusal.is_unsent(),
         })?;
-        let length = content_length(response.headers()).filter(|_| !is_open);
+        let length = response::body_length(response.status(), response.headers(), false)
+            .filter(|_| !is_open);
         let held = self.driver.held();
-        // A visitor may be stopped for hours, but not while a page lies here for him.
-        let held = if is_open { held.clone() } else { held.hurried() };
+        let held = if is_open { held.clone() } else { held.hurried(limits::STALL_PATIENCE) };
         let incoming = Incoming::new(&held, incoming, length, None, Some(Box::new(place)));
         Ok(if is_open {
             Upgrade::Accepted(response, TunnelIo::new(incoming, send, true))
@@ -157,6 +157,7 @@ impl Link {
     {
         let place = Place::take(self);
         let has_body = !body.is_end_stream();
+        let is_head = head.method() == Method::HEAD;
         if has_body
             && !head.headers().contains_key(header::CONTENT_LENGTH)
             && let Some(length) = body.size_hint().exact()
@@ -193,8 +194,8 @@ impl Link {
                 if has_body && let (Some(body), Some(stream)) = (unread, stream) {
                     upload = Some(start(body, stream));
                 }
-                let length = content_length(response.headers());
-                let held = self.driver.held().hurried();
+                let length = response::body_length(response.status(), response.headers(), is_head);
+                let held = self.driver.held().hurried(limits::STALL_PATIENCE);
                 let body = Incoming::new(&held, incoming, length, upload, Some(Box::new(place)));
                 Ok(response.map(|()| body))
             }
@@ -251,8 +252,4 @@ async fn is_wanted(answer: &mut ResponseFuture, on_interim: Option<&OnInterim>) 
 fn lost(error: h2::Error) -> Error {
     let what = "the connection to the other edge node broke";
     Error::from(ErrorKind::Network(what.into())).with_source(error)
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
@@ -72,13 +73,18 @@ where
 pub struct Acceptor<A> {
     authenticate: Arc<A>,
     seats: Arc<Mutex<Seats>>,
+    stall_patience: Duration,
 }
 
 impl<A: Authenticate> Acceptor<A> {
     /// Makes an acceptor that asks `authenticate` about every registration.
     pub fn new(authenticate: A) -> Self {
         let seats = Seats::new(limits::TUNNEL_CONNECTIONS, limits::CONNECTIONS);
-        Self { authenticate: Arc::new(authenticate), seats: Arc::new(Mutex::new(seats)) }
+        Self {
+            authenticate: Arc::new(authenticate),
+            seats: Arc::new(Mutex::new(seats)),
+            stall_patience: limits::STALL_PATIENCE,
+        }
     }
 
     /// Lets this many connections of one tunnel, and of all tunnels, be registered at once. 256 and
@@ -89,6 +95,14 @@ impl<A: Authenticate> Acceptor<A> {
     #[must_use]
     pub fn connections(self, tunnel: usize, all: usize) -> Self {
         Self { seats: Arc::new(Mutex::new(Seats::new(tunnel, all))), ..self }
+    }
+
+    /// Lets a visitor take nothing of a response's body for this long while there is room for everybody: one
+    /// hour unless set, see [`limits::STALL_PATIENCE`]. Then the response is reset. When a connection is short
+    /// of room, visitors who have stopped for longer than [`limits::STALL_TIMEOUT`] make some.
+    #[must_use]
+    pub fn stall_patience(self, patience: Duration) -> Self {
+        Self { stall_patience: patience, ..self }
     }
 
     /// Registers the connector at the other end of `io`, which has finished TLS.
@@ -166,6 +180,7 @@ impl<A: Authenticate> Acceptor<A> {
                     control,
                     driver,
                     place,
+                    self.stall_patience,
                 ))
             }
             Err((refusal, limit)) => {

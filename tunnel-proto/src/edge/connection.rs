@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     requests: SendRequest<Bytes>,
     phase: watch::Sender<Phase>,
     pub(super) places: Places,
+    pub(super) stall_patience: Duration,
     sent: AtomicUsize,
     source: Option<SocketAddr>,
     since: Instant,
@@ -84,6 +86,11 @@ impl Shared {
 
     pub(super) fn held(&self) -> &Held {
         self.driver.held()
+    }
+
+    /// How many streams are taken beyond half of those that may be.
+    fn crowd(&self) -> usize {
+        self.places.taken().saturating_sub(self.allowed_streams() / 2)
     }
 
     pub(super) fn count_sent(&self) {
@@ -123,6 +130,7 @@ impl Connection {
         control: ControlStream,
         driver: Driver,
         seated: Seated,
+        stall_patience: Duration,
     ) -> Self {
         let ended = driver.ended();
         let closer = driver.closer();
@@ -141,6 +149,7 @@ impl Connection {
             requests,
             phase: watch::Sender::new(Phase::Serving),
             places: Places::new(in_flight),
+            stall_patience,
             sent: AtomicUsize::new(0),
             source,
             since: now(),
@@ -150,6 +159,8 @@ impl Connection {
             meter: meter.clone(),
             driver,
         });
+        let crowd = Arc::downgrade(&shared);
+        shared.held().ask_of_crowd(move || crowd.upgrade().map_or(0, |shared| shared.crowd()));
         let supervisor = Supervisor {
             shared: Arc::downgrade(&shared),
             phase: shared.phase.clone(),

@@ -133,6 +133,7 @@ impl Ready {
     {
         let Outgoing { mut head, stated, on_interim } = outgoing;
         let has_body = !body.is_end_stream();
+        let is_head = head.method() == Method::HEAD;
         if has_body
             && !head.headers().contains_key(header::CONTENT_LENGTH)
             && let Some(length) = body.size_hint().exact()
@@ -156,7 +157,7 @@ impl Ready {
             final_head(answer, on_interim).await.map_err(Error::unanswered)?.into_parts();
         measured.answered();
         let response = response::from_tunnel(&parts)?;
-        Ok(self.response(response, body, upload, measured))
+        Ok(self.response(response, is_head, body, upload, measured))
     }
 
     pub(crate) async fn upgrade<B>(self, request: Request<B>) -> Result<Upgrade, Error> {
@@ -178,7 +179,7 @@ impl Ready {
         measured.answered();
         let response = response::websocket_from_tunnel(&parts)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Upgrade::Declined(self.response(response, body, None, measured)));
+            return Ok(Upgrade::Declined(self.response(response, false, body, None, measured)));
         }
         Ok(Upgrade::Accepted(response, self.io(body, send, measured)))
     }
@@ -239,13 +240,14 @@ impl Ready {
     fn response(
         self,
         response: Response<()>,
+        is_head: bool,
         body: RecvStream,
         upload: Option<AbortOnDrop>,
         measured: Measured,
     ) -> Response<Incoming> {
-        let length = content_length(response.headers());
+        let length = response::body_length(response.status(), response.headers(), is_head);
         let count = self.meter.bytes(Direction::ToVisitor);
-        let held = self.in_flight.held().hurried();
+        let held = self.in_flight.hurried();
         let guard = Box::new((self.in_flight, measured));
         let body = Incoming::new(&held, body, length, upload, Some(guard)).counted(count);
         response.map(|()| body)
@@ -281,8 +283,4 @@ async fn final_head(
         Pin::new(&mut answer).poll(cx)
     })
     .await
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -98,6 +98,11 @@ impl InFlight {
         self.0.held()
     }
 
+    /// The same for a response's body: a visitor who takes nothing of it may lose it.
+    pub(super) fn hurried(&self) -> Held {
+        self.0.held().hurried(self.0.stall_patience)
+    }
+
     /// Counts the request as sent.
     pub(super) fn count(&self) {
         self.0.count_sent();

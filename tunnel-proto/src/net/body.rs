@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::{
     held::Held,
-    spill::{Spill, Spilled},
+    spill::{Guard, Spill, Spilled},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -31,12 +31,13 @@ pub struct Incoming {
     source: Option<Spill>,
     /// Bytes handed out and not yet given back to the flow control.
     unreleased: usize,
+    /// How much is still to come, if that was said.
     length: Option<u64>,
     count: ByteCount,
     /// The task that sends the other direction, ended with this body.
     upload: Option<AbortOnDrop>,
     /// Whatever else lives exactly as long as the exchange.
-    _guard: Option<Box<dyn Send + Sync>>,
+    guard: Option<Guard>,
 }
 
 /// Ends a task when the exchange it belongs to is over.
@@ -50,17 +51,20 @@ impl Drop for AbortOnDrop {
 }
 
 impl Incoming {
-    /// A body of `length` bytes if that is known; `h2` checks it. `held` is its connection's account.
+    /// A body of `length` bytes if that was said; more or less is an error. `held` is its connection's
+    /// account.
     pub(crate) fn new(
         held: &Held,
         stream: RecvStream,
         length: Option<u64>,
         upload: Option<AbortOnDrop>,
-        guard: Option<Box<dyn Send + Sync>>,
+        guard: Option<Guard>,
     ) -> Self {
         let other_way = upload.as_ref().map(|upload| upload.0.clone());
-        let source = Some(Spill::new(stream, held, other_way));
-        Self { source, unreleased: 0, length, count: ByteCount::default(), upload, _guard: guard }
+        let mut source = Spill::new(stream, held, other_way);
+        let guard = source.guard(guard);
+        let count = ByteCount::default();
+        Self { source: Some(source), unreleased: 0, length, count, upload, guard }
     }
 
     /// A body without a byte.
@@ -71,7 +75,7 @@ impl Incoming {
             length: None,
             count: ByteCount::default(),
             upload: None,
-            _guard: None,
+            guard: None,
         }
     }
 
@@ -103,10 +107,18 @@ impl Body for Incoming {
         let this = &mut *self;
         let frame = match ready!(this.poll_source(cx)) {
             Ok(Spilled::Data(data)) => {
-                this.unreleased = data.len();
-                this.count.add(data.len());
-                this.length = this.length.map(|length| length.saturating_sub(data.len() as u64));
-                return Poll::Ready(Some(Ok(Frame::data(data))));
+                let left = this.length.map(|length| length.checked_sub(data.len() as u64));
+                if left != Some(None) {
+                    this.unreleased = data.len();
+                    this.count.add(data.len());
+                    this.length = left.flatten();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(unlike_its_length("longer")))
+            }
+            // `h2` knows of no length that stands only in a packed header list.
+            Ok(Spilled::Trailers(_) | Spilled::End) if this.length.is_some_and(|left| left > 0) => {
+                Some(Err(unlike_its_length("shorter")))
             }
             Ok(Spilled::Trailers(mut trailers)) => {
                 hop::strip_trailers(&mut trailers, &[]);
@@ -121,12 +133,17 @@ impl Body for Incoming {
             // before that (RFC 9113 section 8.1), and `h2` remembers it.
             Err(error) => Some(Err(error.into())),
         };
-        this.source = None;
+        if let Some(mut source) = this.source.take() {
+            // It lives as long as what is left of the exchange, the other direction.
+            this.guard = this.guard.take().or_else(|| source.take_guard());
+        }
+        this.length = None;
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.as_ref().is_none_or(Spill::is_at_end)
+        let is_at_end = self.source.as_ref().is_none_or(Spill::is_at_end);
+        is_at_end && self.length.is_none_or(|left| left == 0)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -135,6 +152,10 @@ impl Body for Incoming {
         }
         self.length.map_or_else(SizeHint::new, SizeHint::with_exact)
     }
+}
+
+fn unlike_its_length(how: &str) -> Error {
+    ErrorKind::Peer(format!("a body {how} than its Content-Length says")).into()
 }
 
 impl fmt::Debug for Incoming {

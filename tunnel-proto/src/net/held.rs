@@ -1,9 +1,10 @@
 //! One connection's account of what its bodies hold.
 
 use std::{
+    fmt,
     future::poll_fn,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Poll, ready},
     time::{Duration, Instant},
 };
@@ -15,14 +16,28 @@ use crate::{limits, state::holdings::Holdings};
 /// The account. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Held {
-    holdings: Arc<Mutex<Holdings>>,
+    shared: Arc<Shared>,
     patience: Option<Duration>,
 }
 
+#[derive(Default)]
+struct Shared {
+    holdings: Mutex<Holdings>,
+    crowd: OnceLock<Box<Crowd>>,
+}
+
+/// How many streams are taken beyond those that leave room for others.
+type Crowd = dyn Fn() -> usize + Send + Sync;
+
 impl Held {
-    /// For bodies whose readers must not stop for longer than [`limits::STALL_TIMEOUT`].
-    pub(crate) fn hurried(&self) -> Self {
-        Self { patience: Some(limits::STALL_TIMEOUT), ..self.clone() }
+    /// For bodies whose readers must not stop for longer than this while there is room.
+    pub(crate) fn hurried(&self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self.clone() }
+    }
+
+    /// Whom to ask, once, whether the connection's streams run short.
+    pub(crate) fn ask_of_crowd(&self, crowd: impl Fn() -> usize + Send + Sync + 'static) {
+        let _ = self.shared.crowd.set(Box::new(crowd));
     }
 
     /// Bodies that hold so much that windows shall shrink for them.
@@ -32,12 +47,18 @@ impl Held {
 
     /// Adds a body.
     pub(super) fn open(&self) -> Account {
-        let key = self.lock().open(now());
+        let key = self.lock().open(self.patience, now());
         Account { held: self.clone(), key }
     }
 
     fn lock(&self) -> MutexGuard<'_, Holdings> {
-        self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.holdings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("holdings", &self.holdings).finish_non_exhaustive()
     }
 }
 
@@ -82,7 +103,8 @@ impl Account {
                 }
                 ready!(check.as_mut().poll(cx));
                 is_set = false;
-                let verdict = self.held.lock().verdict(self.key, self.held.patience, now());
+                let crowd = self.held.shared.crowd.get().map_or(0, |crowd| crowd());
+                let verdict = self.held.lock().verdict(self.key, crowd, now());
                 if let Some(limit) = verdict {
                     return Poll::Ready(limit);
                 }

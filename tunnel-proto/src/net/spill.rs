@@ -44,6 +44,9 @@ pub(super) enum Spilled {
     Abandoned(&'static str),
 }
 
+/// Whatever is let go of by being dropped.
+pub(super) type Guard = Box<dyn Send + Sync>;
+
 pub(super) struct Shared {
     account: Account,
     state: Mutex<State>,
@@ -51,6 +54,8 @@ pub(super) struct Shared {
 
 struct State {
     queue: Queue,
+    /// What lives as long as the stream, or as its reader.
+    guard: Option<Guard>,
     /// As long as the stream is there.
     flow_control: Option<FlowControl>,
     reader: Option<Waker>,
@@ -78,10 +83,30 @@ impl Spill {
         let account = held.open();
         account.arrived(queue.bytes);
         let flow_control = Some(stream.flow_control().clone());
-        let state = Mutex::new(State { queue, flow_control, reader: None });
+        let state = Mutex::new(State { queue, guard: None, flow_control, reader: None });
         let shared = Arc::new(Shared { account, state });
         let task = tokio::spawn(Arc::clone(&shared).fill(stream, is_whole.is_ready(), other_way));
         Self::Coming { shared, _task: AbortOnDrop(task.abort_handle()) }
+    }
+
+    /// Lets go of a guard when the body is abandoned, whose reader may be away for hours. Gives it back if that
+    /// can't be.
+    pub(super) fn guard(&mut self, guard: Option<Guard>) -> Option<Guard> {
+        match self {
+            Self::Whole { .. } => guard,
+            Self::Coming { shared, .. } => {
+                shared.state().guard = guard;
+                None
+            }
+        }
+    }
+
+    /// Takes the guard back, if it is here still.
+    pub(super) fn take_guard(&mut self) -> Option<Guard> {
+        match self {
+            Self::Whole { .. } => None,
+            Self::Coming { shared, .. } => shared.state().guard.take(),
+        }
     }
 
     /// Lets the sender send as much again, or what its share allows of it.
@@ -123,6 +148,13 @@ impl Spill {
             Self::Whole { queue, .. } => queue.is_at_end(),
             Self::Coming { shared, .. } => shared.state().queue.is_at_end(),
         }
+    }
+}
+
+impl Drop for Spill {
+    fn drop(&mut self) {
+        // The task ends a little later.
+        drop(self.take_guard());
     }
 }
 
@@ -168,7 +200,10 @@ impl Shared {
         self.account.read(usize::MAX);
         state.flow_control = None;
         state.queue = Queue { end: Some(Ok(Spilled::Abandoned(limit))), ..Queue::default() };
+        let guard = state.guard.take();
         state.wake();
+        drop(state);
+        drop(guard);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -313,10 +348,10 @@ mod tests {
         })
         .await;
         let held = Held::default();
-        let mut spill = Spill::new(stream, &held.hurried(), None);
+        let mut spill = Spill::new(stream, &held.hurried(limits::STALL_PATIENCE), None);
         assert_eq!(held.laden(), 1);
-        sleep(limits::STALL_TIMEOUT + limits::STALL_GRACE).await;
-        assert!(matches!(next(&mut spill).await, Spilled::Abandoned("STALL_TIMEOUT")));
+        sleep(limits::STALL_PATIENCE + limits::STALL_GRACE).await;
+        assert!(matches!(next(&mut spill).await, Spilled::Abandoned("STALL_PATIENCE")));
         assert_eq!(held.laden(), 0);
     }
 

@@ -13,7 +13,8 @@ use crate::limits;
 /// All that hold something share [`limits::HELD_BYTES`]. A body that holds more than its share gets
 /// less of its window back than was read, until it is down to its share: so slow readers shrink their
 /// own windows and nobody else's. If more than the whole is held, bodies go whose reader has taken
-/// nothing for [`limits::STALL_GRACE`], the longest stalled first.
+/// nothing for [`limits::STALL_GRACE`], the longest stalled first; if more than half of it is held or of
+/// the streams taken, those with patience that have been stalled for [`limits::STALL_TIMEOUT`].
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     bytes: usize,
@@ -32,14 +33,16 @@ struct Holding {
     withheld: usize,
     /// Since when bytes lie here that nobody takes.
     since: Instant,
+    /// How long that may go on while there is room; for ever if there is none.
+    patience: Option<Duration>,
 }
 
 impl Holdings {
-    /// Adds a body; returns its key.
-    pub(crate) fn open(&mut self, now: Instant) -> u64 {
+    /// Adds a body, whose reader may stop for as long as `patience` while there is room; returns its key.
+    pub(crate) fn open(&mut self, patience: Option<Duration>, now: Instant) -> u64 {
         let key = self.next;
         self.next += 1;
-        self.bodies.insert(key, Holding { bytes: 0, withheld: 0, since: now });
+        self.bodies.insert(key, Holding { bytes: 0, withheld: 0, since: now, patience });
         key
     }
 
@@ -91,26 +94,32 @@ impl Holdings {
         self.bodies.get(&key).is_some_and(|body| body.bytes > 0)
     }
 
-    /// The bound under which a body must go, if it must. `patience` is how long its reader may stop
-    /// while there is room.
-    pub(crate) fn verdict(
-        &self,
-        key: u64,
-        patience: Option<Duration>,
-        now: Instant,
-    ) -> Option<&'static str> {
+    /// The bound under which a body must go, if it must. `crowd` is how many streams are taken beyond those
+    /// that leave room for others.
+    pub(crate) fn verdict(&self, key: u64, crowd: usize, now: Instant) -> Option<&'static str> {
         let body = self.bodies.get(&key).filter(|body| body.bytes > 0)?;
         let stalled = now.saturating_duration_since(body.since);
-        if patience.is_some_and(|patience| stalled >= patience) {
-            return Some("STALL_TIMEOUT");
+        if self.bytes > limits::HELD_BYTES && stalled >= limits::STALL_GRACE {
+            let is_longest = self.older(body, |_| true) == (0, 0);
+            return is_longest.then_some("HELD_BYTES");
         }
-        let is_longest = || {
-            let holders = self.bodies.values().filter(|other| other.bytes > 0);
-            holders.min_by_key(|other| other.since).is_some_and(|first| first.since == body.since)
-        };
-        let must_go =
-            self.bytes > limits::HELD_BYTES && stalled >= limits::STALL_GRACE && is_longest();
-        must_go.then_some("HELD_BYTES")
+        let patience = body.patience?;
+        if stalled >= patience {
+            return Some("STALL_PATIENCE");
+        }
+        let excess = self.bytes.saturating_sub(limits::HELD_BYTES / 2);
+        if (excess == 0 && crowd == 0) || stalled < limits::STALL_TIMEOUT {
+            return None;
+        }
+        let (bodies, bytes) = self.older(body, |other| other.patience.is_some());
+        (bytes < excess || bodies < crowd).then_some("STALL_TIMEOUT")
+    }
+
+    /// How many bodies have been stalled longer than one, and what they hold.
+    fn older(&self, body: &Holding, counts: impl Fn(&Holding) -> bool) -> (usize, usize) {
+        let is_older = |other: &&Holding| other.bytes > 0 && other.since < body.since;
+        let older = self.bodies.values().filter(is_older).filter(|other| counts(other));
+        older.fold((0, 0), |(count, bytes), other| (count + 1, bytes + other.bytes))
     }
 
     /// A body that held `before` bytes holds `after`.
@@ -134,12 +143,12 @@ mod tests {
     }
 
     /// Bodies with full windows, the first the longest stalled.
-    fn stalled(count: u32, start: Instant) -> (Holdings, Vec<u64>) {
+    fn stalled(count: u32, patience: Option<Duration>, start: Instant) -> (Holdings, Vec<u64>) {
         let mut holdings = Holdings::default();
         let keys = (0..count)
             .map(|index| {
                 let now = start + Duration::from_millis(index.into());
-                let key = holdings.open(now);
+                let key = holdings.open(patience, now);
                 holdings.handle_arrival(key, MIB, now);
                 key
             })
@@ -147,45 +156,80 @@ mod tests {
         (holdings, keys)
     }
 
-    #[test]
-    fn the_longest_stalled_go_first_and_no_more_than_must() {
-        let start = start();
-        let (mut holdings, keys) = stalled(32, start);
-        let later = start + Duration::from_secs(5);
-        let reader = holdings.open(later);
-        holdings.handle_arrival(reader, MIB, later);
+    /// Lets go of bodies until none must.
+    fn gone(holdings: &mut Holdings, keys: &[u64], crowd: usize, now: Instant) -> Vec<u64> {
         let mut gone = Vec::new();
-        while let Some(key) = keys.iter().find(|key| holdings.verdict(**key, None, later).is_some())
+        while let Some(key) = keys
+            .iter()
+            .find(|key| holdings.verdict(**key, crowd - gone.len().min(crowd), now).is_some())
         {
             gone.push(*key);
             holdings.close(*key);
         }
+        gone
+    }
+
+    #[test]
+    fn the_longest_stalled_go_first_and_no_more_than_must() {
+        let start = start();
+        let (mut holdings, keys) = stalled(32, None, start);
+        let later = start + Duration::from_secs(5);
+        let reader = holdings.open(None, later);
+        holdings.handle_arrival(reader, MIB, later);
         // 33 MiB held.
+        let gone = gone(&mut holdings, &keys, 0, later);
         assert_eq!(gone, keys[..33 - limits::HELD_BYTES / MIB]);
-        assert_eq!(holdings.verdict(reader, None, later), None);
+        assert_eq!(holdings.verdict(reader, 0, later), None);
     }
 
     #[test]
     fn a_stalled_reader_has_its_time_while_there_is_room() {
         let start = start();
-        let (mut holdings, keys) = stalled(1, start);
-        let patience = Some(limits::STALL_TIMEOUT);
+        for patience in [limits::STALL_PATIENCE, Duration::from_secs(60)] {
+            let (mut holdings, keys) = stalled(1, Some(patience), start);
+            let early = start + patience.mul_f64(0.9);
+            assert_eq!(holdings.verdict(keys[0], 0, early), None);
+            let later = start + patience;
+            assert_eq!(holdings.verdict(keys[0], 0, later), Some("STALL_PATIENCE"));
+            holdings.handle_read(keys[0], 1, later);
+            assert_eq!(holdings.verdict(keys[0], 0, later), None, "it reads on");
+            holdings.handle_read(keys[0], MIB, later);
+            let much_later = later + 2 * patience;
+            assert_eq!(holdings.verdict(keys[0], 0, much_later), None, "it waits for more");
+        }
+        let (holdings, keys) = stalled(1, None, start);
+        let later = start + 2 * limits::STALL_PATIENCE;
+        assert_eq!(holdings.verdict(keys[0], 1_000, later), None, "a terminal may be stopped");
+    }
+
+    #[test]
+    fn who_is_stalled_makes_room_when_bytes_or_streams_run_short() {
+        let start = start();
+        let most = limits::HELD_BYTES / MIB;
+        let patience = Some(limits::STALL_PATIENCE);
         let early = start + limits::STALL_TIMEOUT.mul_f64(0.9);
-        assert_eq!(holdings.verdict(keys[0], patience, early), None);
-        let later = start + limits::STALL_TIMEOUT;
-        assert_eq!(holdings.verdict(keys[0], patience, later), Some("STALL_TIMEOUT"));
-        assert_eq!(holdings.verdict(keys[0], None, later), None, "a terminal may be stopped");
-        holdings.handle_read(keys[0], 1, later);
-        assert_eq!(holdings.verdict(keys[0], patience, later), None, "it reads on");
-        holdings.handle_read(keys[0], MIB, later);
-        let much_later = later + Duration::from_secs(3600);
-        assert_eq!(holdings.verdict(keys[0], patience, much_later), None, "it waits for more");
+        let later = start + 2 * limits::STALL_TIMEOUT;
+        let (mut holdings, keys) = stalled(u32::try_from(most).unwrap(), patience, start);
+        assert_eq!(gone(&mut holdings, &keys, 0, early), [0_u64; 0]);
+        assert_eq!(gone(&mut holdings, &keys, 0, later), keys[..most / 2]);
+
+        let (mut holdings, keys) = stalled(4, patience, start);
+        assert_eq!(gone(&mut holdings, &keys, 0, later), [0_u64; 0], "there is room");
+        assert_eq!(gone(&mut holdings, &keys, 3, early), [0_u64; 0]);
+        assert_eq!(gone(&mut holdings, &keys, 3, later), keys[..3]);
+
+        // A terminal that has been stopped for longer keeps nobody from making room.
+        let (mut holdings, terminals) = stalled(1, None, start);
+        let film = holdings.open(patience, start + limits::STALL_GRACE);
+        holdings.handle_arrival(film, 1, start + limits::STALL_GRACE);
+        assert_eq!(holdings.verdict(film, 1, later), Some("STALL_TIMEOUT"));
+        assert_eq!(holdings.verdict(terminals[0], 1, later), None);
     }
 
     #[test]
     fn slow_readers_come_down_to_their_share_and_are_not_cut() {
         let start = start();
-        let (mut holdings, keys) = stalled(100, start);
+        let (mut holdings, keys) = stalled(100, Some(limits::STALL_PATIENCE), start);
         let mut windows = vec![0; keys.len()];
         // Each reads a little each second, and the sender fills every window at once.
         for second in 1..200 {
@@ -194,7 +238,7 @@ mod tests {
                 holdings.handle_read(*key, 16 * 1024, now);
                 *window += holdings.handle_release(*key, 16 * 1024);
                 holdings.handle_arrival(*key, std::mem::take(window), now);
-                assert_eq!(holdings.verdict(*key, Some(limits::STALL_TIMEOUT), now), None);
+                assert_eq!(holdings.verdict(*key, 1_000, now), None);
             }
         }
         assert!(holdings.bytes <= limits::HELD_BYTES, "{}", holdings.bytes);
@@ -205,7 +249,7 @@ mod tests {
     fn a_message_on_its_way_is_no_load() {
         let start = start();
         let mut holdings = Holdings::default();
-        let keys: Vec<u64> = (0..1_000).map(|_| holdings.open(start)).collect();
+        let keys: Vec<u64> = (0..1_000).map(|_| holdings.open(None, start)).collect();
         for key in &keys {
             holdings.handle_arrival(*key, 1_000, start);
         }
@@ -227,7 +271,7 @@ mod tests {
     fn a_fast_reader_keeps_its_whole_window() {
         let start = start();
         let mut holdings = Holdings::default();
-        let key = holdings.open(start);
+        let key = holdings.open(None, start);
         for _ in 0..1_000 {
             holdings.handle_arrival(key, MIB, start);
             holdings.handle_read(key, MIB, start);
@@ -238,7 +282,7 @@ mod tests {
     #[test]
     fn what_was_withheld_comes_back_when_there_is_room() {
         let start = start();
-        let (mut holdings, keys) = stalled(20, start);
+        let (mut holdings, keys) = stalled(20, None, start);
         holdings.handle_read(keys[0], MIB / 2, start);
         assert_eq!(holdings.handle_release(keys[0], MIB / 2), limits::HELD_BYTES / 20 - MIB / 2);
         for key in &keys[1..] {

@@ -41,6 +41,16 @@ pub(crate) fn is_internal(name: &HeaderName) -> bool {
     INTERNAL.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
+/// Removes the names that the tunnel's two ends use between themselves.
+pub(crate) fn strip_internal(headers: &mut HeaderMap) {
+    // Nearly always there is none.
+    let internal: Vec<HeaderName> =
+        headers.keys().filter(|name| is_internal(name)).cloned().collect();
+    for name in internal {
+        headers.remove(name);
+    }
+}
+
 /// Whether a visitor must not state this name, in either spelling.
 pub(crate) fn is_owned(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();

@@ -68,11 +68,7 @@ fn pack(mut parts: response::Parts) -> Response<()> {
         hop::strip(&mut parts.headers);
     }
     let length = parts.headers.get(header::CONTENT_LENGTH).cloned();
-    let internal: Vec<_> =
-        parts.headers.keys().filter(|name| hop::is_internal(name)).cloned().collect();
-    for name in internal {
-        parts.headers.remove(name);
-    }
+    hop::strip_internal(&mut parts.headers);
     let mut headers = HeaderMap::with_capacity(3);
     headers.insert(META, HeaderValue::from_static(FROM_ORIGIN));
     headers.insert(HEADERS, base64_value(header_list::serialize(&parts.headers)));
@@ -92,6 +88,7 @@ pub(crate) fn interim_to_tunnel(
     mut headers: HeaderMap,
 ) -> Option<Response<()>> {
     hop::strip(&mut headers);
+    hop::strip_internal(&mut headers);
     let mut head = Response::new(());
     *head.status_mut() = status;
     head.headers_mut().insert(HEADERS, base64_value(header_list::serialize(&headers)));
@@ -109,6 +106,7 @@ pub(crate) fn interim_from_tunnel(parts: &response::Parts) -> Option<Response<()
     if let Some(list) = parts.headers.get(HEADERS) {
         let mut headers = header_list::parse(list.as_bytes()).ok()?;
         hop::strip(&mut headers);
+        hop::strip_internal(&mut headers);
         *response.headers_mut() = headers;
     }
     Some(response)
@@ -185,6 +183,7 @@ pub(crate) fn from_tunnel(parts: &response::Parts) -> Result<Response<()>, Error
         (Some(list), _) => {
             let mut headers = header_list::parse(list.as_bytes())?;
             hop::strip(&mut headers);
+            hop::strip_internal(&mut headers);
             one_length(&mut headers)?;
             *response.headers_mut() = headers;
             response.extensions_mut().insert(ResponseSource::Origin);
@@ -197,6 +196,15 @@ pub(crate) fn from_tunnel(parts: &response::Parts) -> Result<Response<()>, Error
         (None, None) => return Err(peer("a response without its head")),
     }
     Ok(response)
+}
+
+/// How long a response's body is, if that is said. RFC 9110 section 8.6: of an answer to HEAD, of 204 and of
+/// 304, `Content-Length` says what another answer would have.
+pub(crate) fn body_length(status: StatusCode, headers: &HeaderMap, is_head: bool) -> Option<u64> {
+    if is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return None;
+    }
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// RFC 9110 section 8.6: equal repeated lengths are one, different ones are an error.
@@ -295,6 +303,42 @@ mod tests {
         assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
         assert_eq!(response.headers().len(), 3);
         assert_eq!(response.extensions().get(), Some(&ResponseSource::Origin));
+    }
+
+    #[test]
+    fn what_the_ends_say_among_themselves_stands_in_no_packed_list() {
+        let listed = parts(
+            200,
+            &[
+                ("cf-int-cloudflared-tracing", "spans"),
+                ("cf-int-cloudflared-tracing", "more"),
+                ("cf-cloudflared-response-meta", "forged"),
+                ("cf-proxy-x", "1"),
+                ("cf-ray", "the origin's own"),
+                ("content-length", "3"),
+            ],
+        );
+        let packed = String::from_utf8(header_list::serialize(&listed.headers)).unwrap();
+        let head = |status| parts(status, &[("cf-cloudflared-response-headers", &packed)]);
+        let names = |headers: &HeaderMap| -> Vec<_> {
+            let mut names: Vec<_> = headers.keys().map(HeaderName::to_string).collect();
+            names.sort();
+            names
+        };
+        let response = from_tunnel(&head(200)).unwrap();
+        assert_eq!(names(response.headers()), ["cf-ray", "content-length"]);
+        let interim = interim_from_tunnel(&head(103)).unwrap();
+        assert_eq!(names(interim.headers()), ["cf-ray", "content-length"]);
+    }
+
+    #[test]
+    fn a_length_that_says_nothing_of_the_body_is_not_its_length() {
+        let length = |status, is_head| {
+            let head = parts(status, &[("content-length", "5")]);
+            body_length(head.status, &head.headers, is_head)
+        };
+        assert_eq!(length(200, false), Some(5));
+        assert_eq!((length(200, true), length(204, false), length(304, false)), (None, None, None));
     }
 
     #[test]

@@ -411,6 +411,53 @@ async fn a_reset_without_an_error_is_an_end_only_behind_an_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_is_held_to_a_length_that_stands_only_in_the_packed_list() {
+    let _alone = alone().await;
+    // `content-length: 5`, in the list alone.
+    let packed = |status: &[u8]| {
+        let meta = literal("cf-cloudflared-response-meta", r#"{"src":"origin"}"#);
+        let list = "Y29udGVudC1sZW5ndGg:NQ";
+        [status, &meta, &literal("cf-cloudflared-response-headers", list)].concat()
+    };
+    let get = |method: http::Method| {
+        let request = Request::builder().method(method).uri("https://app.example.test/");
+        request.body(Empty::<Bytes>::new()).unwrap()
+    };
+    for (status, method, parts, says) in [
+        (STATUS_200, http::Method::GET, &["hello"][..], None),
+        (STATUS_200, http::Method::GET, &["he", "l"][..], Some("shorter")),
+        (STATUS_200, http::Method::GET, &["hello", "!"][..], Some("longer")),
+        (STATUS_200, http::Method::GET, &[][..], Some("shorter")),
+        (STATUS_200, http::Method::HEAD, &[][..], None),
+        (STATUS_204, http::Method::GET, &[][..], None),
+        (STATUS_304, http::Method::GET, &[][..], None),
+    ] {
+        let (connection, mut peer) = registered(&[]).await;
+        let sent = tokio::spawn({
+            let (connection, request) = (connection.clone(), get(method.clone()));
+            async move { connection.send(request).await }
+        });
+        peer.seen.until(|seen| seen.heads() == [1, 3]).await;
+        peer.send(&frame(HEADERS, END_HEADERS, 3, &packed(status))).await;
+        for part in parts {
+            peer.send(&frame(DATA, 0, 3, part.as_bytes())).await;
+        }
+        peer.send(&frame(DATA, END_STREAM, 3, b"")).await;
+        let response = timeout(LONG, sent).await.unwrap().unwrap().unwrap();
+        assert_eq!(response.headers()["content-length"], "5");
+        let body = timeout(LONG, response.into_body().collect()).await.unwrap();
+        let what = format!("{method} {parts:?}");
+        match (body, says) {
+            (Ok(body), None) => assert_eq!(body.to_bytes(), parts.concat(), "{what}"),
+            (Err(error), Some(says)) => {
+                assert!(error.is_peer_fault() && error.to_string().contains(says), "{error}");
+            }
+            (body, _) => panic!("{what}: {body:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_a_connector_says_is_a_sign_of_life() {
     let _alone = alone().await;
     // It answers no PING, as if its answers stood behind much else on a slow link.

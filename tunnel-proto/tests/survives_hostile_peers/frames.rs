@@ -28,8 +28,10 @@ pub const END_STREAM: u8 = 1;
 pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
-/// `:status: 200` from HPACK's static table.
+/// `:status: 200` and others from HPACK's static table.
 pub const STATUS_200: &[u8] = &[0x88];
+pub const STATUS_204: &[u8] = &[0x89];
+pub const STATUS_304: &[u8] = &[0x8b];
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
