@@ -225,12 +225,18 @@ async fn what_stands_above_all_rules_holds_for_each() {
 
 #[tokio::test]
 async fn access_that_is_not_required_is_not_checked() {
-    for access in ["{teamName: team, audTag: [app]}", "{required: false, teamName: team}"] {
-        let yaml =
-            format!("ingress: [{{service: hello_world, originRequest: {{access: {access}}}}}]");
-        let ingress = Ingress::from_yaml(&yaml, Environment::new()).unwrap();
+    let yaml = "ingress: [{service: hello_world, originRequest: \
+                {access: {required: false, teamName: team, audTag: [app]}}}]";
+    let stated = Ingress::from_yaml(yaml, Environment::new()).unwrap();
+    // In a file this would be an error.
+    let pushed = Ingress::empty(Environment::new());
+    let access = json!({"teamName": "team", "audTag": ["app"]});
+    let rules = json!({"ingress": [
+        {"service": "hello_world", "originRequest": {"access": access}}]});
+    pushed.replace(rules.to_string().as_bytes()).unwrap();
+    for ingress in [stated, pushed] {
         let (tunnel, _running) = serve(&ingress).await;
-        assert_eq!(with(&tunnel, &[]).await, (200, ORIGIN), "{access}");
+        assert_eq!(with(&tunnel, &[]).await, (200, ORIGIN));
     }
 }
 

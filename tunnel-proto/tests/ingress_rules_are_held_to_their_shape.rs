@@ -216,6 +216,25 @@ fn nothing_secret_of_a_file_is_shown() {
     }
 }
 
+#[test]
+fn a_key_that_a_push_states_twice_is_an_error() {
+    let rules = |more: &str| format!(r#"{{"ingress":[{{"service":"http_status:404"{more}}}]}}"#);
+    Configuration::from_json(rules("").as_bytes()).unwrap();
+    for (twice, key) in [
+        (rules(r#","service":"hello_world""#), "service"),
+        // Names are compared without case.
+        (rules(r#","Service":"hello_world""#), "Service"),
+        (rules(r#","later":{"a":1,"a":1}"#), "a"),
+        (r#"{"ingress":[],"ingress":[{"service":"hello_world"}]}"#.to_owned(), "ingress"),
+    ] {
+        let problems = Configuration::from_json(twice.as_bytes()).unwrap_err();
+        let told = problems.to_string();
+        assert!(told.contains(&format!("the key `{key}` stands here twice")), "{twice}: {told}");
+    }
+    let told = Configuration::from_json(b"{\"ingress\": [").unwrap_err().to_string();
+    assert!(told.contains("not JSON"), "{told}");
+}
+
 proptest! {
     #[test]
     fn garbage_is_refused_and_never_worse(text in ".{0,400}") {
@@ -230,7 +249,7 @@ proptest! {
         at in 0_usize..200,
     ) {
         let good = "originRequest: {connectTimeout: 5s}\ningress:\n  - hostname: a.test\n    path: x\n    \
-                    service: http://a.test\n    originRequest:\n      access: {teamName: x}\n  - service: hello_world\n";
+                    service: http://a.test\n    originRequest:\n      access: {required: false, teamName: x}\n  - service: hello_world\n";
         let at = good.char_indices().map(|(at, _)| at).nth(at).unwrap_or(good.len());
         let text = format!("{}{key}: {value}{}", &good[..at], &good[at..]);
         if let Ok(configuration) = Configuration::from_yaml(&text) {

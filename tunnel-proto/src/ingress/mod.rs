@@ -14,7 +14,10 @@
 //!   (`/cdn-cgi/access/certs` below the issuer unless given). Its tokens may be signed with RS256
 //!   or ES256; those of `teamName` with RS256.
 //! - `access` that is `required` but lists no `audTag`, so that nobody could pass, is an error in a file; a
-//!   push with it is taken, as cloudflared takes it. Without `required` nothing is checked, as there.
+//!   push with it is taken, as cloudflared takes it.
+//! - `access` that names `teamName`, `issuer` or `audTag` and not whether it is `required` is an error in a
+//!   file: cloudflared checks nobody then. A push with it is taken as cloudflared takes it, with a
+//!   warning in the log. `required: false` says that everybody may pass.
 //! - An issuer's keys are fetched anew after half an hour, and count for an hour unless the issuer can't be
 //!   reached: a key that was withdrawn opens nothing for long. cloudflared keeps keys until it meets an
 //!   unknown one.

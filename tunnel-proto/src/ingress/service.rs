@@ -120,6 +120,10 @@ fn unix(path: &str, tls: bool) -> Result<Service, String> {
     if path.is_empty() {
         return Err("names no socket; write it as `unix:/run/app.sock`".into());
     }
+    if path.trim() != path {
+        let what = quote(path);
+        return Err(format!("names the socket {what}, with blanks around it; leave them out"));
+    }
     Ok(Service::Unix { path: path.into(), tls })
 }
 

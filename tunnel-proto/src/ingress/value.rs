@@ -1,6 +1,12 @@
 //! A configuration before anything is known about its keys: YAML and JSON alike, with lines.
 
-use serde_json::Value as Json;
+use std::{collections::HashSet, fmt};
+
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::error::Category;
 
 use super::problem::Problems;
 use crate::limits;
@@ -64,33 +70,90 @@ pub(super) fn from_json(json: &[u8]) -> Result<Value, Problems> {
     if json.len() > limits::CONFIGURATION_BYTES {
         return Err(Problems::whole(None, too_long()));
     }
-    let json: Json = serde_json::from_slice(json)
-        .map_err(|error| Problems::whole(Some(error.line()), format!("not JSON: {error}")))?;
     let mut values = 0;
-    convert(json, &mut values).ok_or_else(|| Problems::whole(None, too_many()))
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let value = Seed(&mut values).deserialize(&mut reader);
+    value.and_then(|value| reader.end().map(|()| value)).map_err(|error| {
+        // What is said here has its place in the text, but is no matter of JSON.
+        let what = match error.classify() {
+            Category::Data => error.to_string(),
+            _ => format!("not JSON: {error}"),
+        };
+        Problems::whole(Some(error.line()), what)
+    })
 }
 
-/// `serde_json` itself bounds the depth, at 128.
-fn convert(json: Json, values: &mut usize) -> Option<Value> {
-    *values += 1;
-    if *values > limits::CONFIGURATION_VALUES {
-        return None;
+/// Reads one value of JSON, and counts it. `serde_json` itself bounds the depth, at 128.
+struct Seed<'a>(&'a mut usize);
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
+        *self.0 += 1;
+        if *self.0 > limits::CONFIGURATION_VALUES {
+            return Err(D::Error::custom(too_many()));
+        }
+        let kind = reader.deserialize_any(self)?;
+        Ok(Value { kind, line: None })
     }
-    let kind = match json {
-        Json::Null => Kind::Null,
-        Json::Bool(value) => Kind::Bool(value),
-        Json::Number(number) => Kind::Number(number.to_string()),
-        Json::String(text) => Kind::Text(text),
-        Json::Array(items) => {
-            Kind::List(items.into_iter().map(|item| convert(item, values)).collect::<Option<_>>()?)
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Kind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Kind, E> {
+        Ok(Kind::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Kind, E> {
+        Ok(Kind::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Kind, E> {
+        Ok(Kind::Number(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Kind, E> {
+        Ok(Kind::Number(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Kind, E> {
+        Ok(Kind::Number(
+            serde_json::Number::from_f64(value).map_or_else(String::new, |it| it.to_string()),
+        ))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Kind, E> {
+        Ok(Kind::Text(value.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Kind, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(Seed(&mut *self.0))? {
+            list.push(item);
         }
-        Json::Object(entries) => {
-            let entry =
-                |(key, value)| Some(Entry { key, line: None, value: convert(value, values)? });
-            Kind::Map(entries.into_iter().map(entry).collect::<Option<_>>()?)
+        Ok(Kind::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Kind, A::Error> {
+        let mut map = Vec::new();
+        let mut seen = HashSet::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            // Keys are compared without case, and of two one would be ignored.
+            if !seen.insert(key.to_ascii_lowercase()) {
+                let what = format!("the key {} stands here twice", quote(&key));
+                return Err(A::Error::custom(what));
+            }
+            let value = entries.next_value_seed(Seed(&mut *self.0))?;
+            map.push(Entry { key, line: None, value });
         }
-    };
-    Some(Value { kind, line: None })
+        Ok(Kind::Map(map))
+    }
 }
 
 pub(super) fn too_long() -> String {

@@ -242,8 +242,8 @@ impl HttpOriginBuilder {
     fn address(&self) -> Result<Address, Error> {
         for (prefix, is_tls) in [("unix:", false), ("unix+tls:", true)] {
             if let Some(path) = self.url.strip_prefix(prefix) {
-                if path.is_empty() {
-                    return Err(self.wrong("names no socket"));
+                if path.trim().is_empty() || path.trim() != path {
+                    return Err(self.wrong("names no socket, or one with blanks around it"));
                 }
                 let target = Target::Unix(Arc::new(PathBuf::from(path)));
                 let authority = uri::Authority::from_static("localhost");
@@ -306,6 +306,8 @@ mod tests {
             "https://a.test",
             "unix+tls:/run/app.sock",
             "unix:",
+            "unix: /run/app.sock",
+            "unix:/run/app.sock ",
             "http://a.test/x",
             "http://u@a.test",
             "a b",

@@ -2,6 +2,7 @@
 
 use http::Uri;
 use serde_json::{Map as JsonMap, Value as Json, json};
+use tracing::warn;
 
 use crate::ingress::{
     problem::Report,
@@ -90,6 +91,12 @@ impl AccessRule {
                 at.tell(report, &format!("is {}, {what}", at.value.describe()));
             }
         }
+        let states_who = team.is_some()
+            || issuer.is_some()
+            || audiences.as_ref().is_none_or(|audiences| !audiences.is_empty());
+        if required.is_none() && states_who {
+            unchecked(at, report);
+        }
         // cloudflared checks nothing unless it is told to, whatever else stands there.
         let required = required.unwrap_or(false);
         // In a push such a rule lets nobody pass, as cloudflared's; a file's author is there to be told.
@@ -152,6 +159,22 @@ impl AccessRule {
         }
         map.insert("audTag".into(), json!(self.audiences));
         Json::Object(map)
+    }
+}
+
+/// A rule that says who may pass, and not that anybody is checked. A push is taken as cloudflared takes
+/// it; whoever wrote a file is there to say what was meant.
+fn unchecked(at: &Place<'_>, report: &mut Report) {
+    match at.source {
+        Source::File => at.tell(
+            report,
+            "names who may pass, but everybody does; write `required: true` beside it, or \
+             `required: false` if that is meant",
+        ),
+        Source::Push => warn!(
+            rule = at.path,
+            "a pushed rule names who may pass, but without `required: true` everybody does"
+        ),
     }
 }
 
