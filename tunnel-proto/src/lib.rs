@@ -67,6 +67,10 @@
 //!
 //! Version 0.x: minor versions may break, the change log says where. Rust 1.88 or later.
 
+#![cfg_attr(
+    not(all(feature = "http-origin", feature = "ingress", feature = "tls")),
+    allow(rustdoc::broken_intra_doc_links, reason = "they lead to what a feature adds")
+)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

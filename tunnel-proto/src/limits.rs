@@ -42,6 +42,10 @@ pub const SOURCE_CONNECTIONS: (u32, Duration) = (100, Duration::from_millis(100)
 /// before TLS.
 pub const SOURCE_FAILURES: (u32, Duration) = (20, Duration::from_secs(3));
 
+/// How long a source may owe for what it has used up: a burst times the time for one more. A year is far
+/// beyond what anybody wants, and far from what a clock can't count.
+pub const SOURCE_MEMORY: Duration = Duration::from_secs(365 * 86_400);
+
 /// Connections of one source address that have not registered, at once: each costs some 100 kB
 /// until [`REGISTER_TIMEOUT`]. More are refused before TLS.
 pub const SOURCE_UNREGISTERED: u32 = 100;
@@ -520,6 +524,9 @@ pub const ORIGIN_IDLE_CONNECTIONS: usize = 1_024;
 /// How long an idle connection to an origin is kept, unless set: cloudflared's `keepAliveTimeout`.
 #[cfg(feature = "http-origin")]
 pub const ORIGIN_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// From here on, how long a connection may be idle is no longer counted: a clock has an end.
+pub const ORIGIN_IDLE_FOREVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// From one WebSocket PING of a TCP service to the next: boxes between visitor and edge forget a
 /// connection that is quiet for a minute (cloudflared's, websocket/connection.go).

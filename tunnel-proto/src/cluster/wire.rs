@@ -201,10 +201,17 @@ pub(super) fn open_request(head: Request<()>) -> Result<(TunnelId, Asked), Refus
     Ok((tunnel, asked))
 }
 
-fn stated(parts: request::Parts) -> Request<()> {
+/// The other node has checked what it passes on, so all of it is stated, but for what frames the message.
+fn stated(mut parts: request::Parts) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = parts.method;
     *request.uri_mut() = parts.uri;
+    let framing: Vec<_> = parts.headers.keys().filter(|name| hop::frames(name)).cloned().collect();
+    for name in framing {
+        if let Some(value) = parts.headers.remove(&name) {
+            request.headers_mut().insert(name, value);
+        }
+    }
     request.extensions_mut().insert(EdgeHeaders(parts.headers));
     request
 }

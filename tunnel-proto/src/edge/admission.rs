@@ -126,12 +126,21 @@ impl AdmissionBuilder {
     ///
     /// # Errors
     ///
-    /// A limit of nothing, under which nobody could ever connect, is the caller's fault.
+    /// A limit of nothing, under which nobody could ever connect, is the caller's fault, and so is a bucket
+    /// that takes longer to fill than [`limits::SOURCE_MEMORY`].
     pub fn build(self) -> Result<Admission, Error> {
         let Rates { connections, failures, unregistered, unregistered_total, sources } = self.rates;
         let counts = [connections.burst, failures.burst, unregistered, unregistered_total];
         if counts.contains(&0) || sources == 0 {
             return Err(ErrorKind::Caller("a limit of 0 admits nobody".into()).into());
+        }
+        let is_too_slow = |rate: Rate| {
+            rate.every.checked_mul(rate.burst).is_none_or(|full| full > limits::SOURCE_MEMORY)
+        };
+        if is_too_slow(connections) || is_too_slow(failures) {
+            let what =
+                format!("a source would be remembered longer than {:?}", limits::SOURCE_MEMORY);
+            return Err(Error::from(ErrorKind::Caller(what)).with_limit("SOURCE_MEMORY"));
         }
         Ok(Admission { core: Arc::new(Mutex::new(Core::new(self.rates))) })
     }
@@ -182,4 +191,31 @@ impl fmt::Debug for Permit {
 
 fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
     core.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any time will do")]
+    fn a_bucket_that_hardly_ever_fills_is_refused() {
+        let year = limits::SOURCE_MEMORY;
+        for every in [Duration::MAX, year, year / 2 + Duration::from_secs(1)] {
+            for builder in [
+                Admission::builder().connections(2, every),
+                Admission::builder().failures(2, every),
+            ] {
+                let error = builder.build().unwrap_err();
+                assert!(error.is_caller_fault());
+                assert_eq!(error.limit(), Some("SOURCE_MEMORY"));
+            }
+        }
+        let admission = Admission::builder().connections(2, year / 2).build().unwrap();
+        let (now, peer) = (Instant::now(), "192.0.2.7".parse().unwrap());
+        for _ in 0..2 {
+            admission.admit(peer, now).unwrap().failed(now);
+        }
+        assert!(admission.admit(peer, now).is_err());
+    }
 }

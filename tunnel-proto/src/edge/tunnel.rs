@@ -1,6 +1,7 @@
 //! The connections of one tunnel, taken together.
 
 use std::{
+    collections::HashMap,
     error::Error as StdError,
     future::poll_fn,
     net::{IpAddr, SocketAddr},
@@ -218,14 +219,15 @@ impl Tunnel {
             }
             *last = Some(configuration.clone());
         }
-        let mut told = Vec::new();
+        let mut connectors: HashMap<_, Vec<Connection>> = HashMap::new();
         for connection in &**self.connections.load() {
-            let connector = connection.registration().connector_id;
-            if connection.takes_configuration() && !told.contains(&connector) {
-                told.push(connector);
-                let push = push_to(connection.clone(), configuration.clone(), self.hub.clone());
-                tokio::spawn(push);
+            if connection.takes_configuration() {
+                let connector = connection.registration().connector_id;
+                connectors.entry(connector).or_default().push(connection.clone());
             }
+        }
+        for connections in connectors.into_values() {
+            tokio::spawn(push_to(connections, configuration.clone(), self.hub.clone()));
         }
         Ok(())
     }
@@ -237,6 +239,7 @@ impl Tunnel {
     }
 
     /// The same without waiting; nothing if all connections are full or none is there.
+    #[cfg(feature = "cluster")]
     pub(crate) async fn ready_now(&self) -> Option<Ready> {
         self.free_beside(None).await
     }
@@ -336,7 +339,7 @@ impl Tunnel {
         if let Some(configuration) = configuration
             && connection.takes_configuration()
         {
-            tokio::spawn(push_to(connection.clone(), configuration, self.hub.clone()));
+            tokio::spawn(push_to(vec![connection.clone()], configuration, self.hub.clone()));
         }
         tokio::spawn(follow(Arc::downgrade(self), connection, self.hub.clone()));
     }
@@ -423,13 +426,27 @@ async fn follow(tunnel: Weak<Tunnel>, connection: Connection, hub: Hub) {
     });
 }
 
-async fn push_to(connection: Connection, configuration: Configuration, hub: Hub) {
-    match connection.push_configuration(configuration.version, &configuration.json).await {
-        Ok(applied) => hub.tell(|| Event::Configured { connection: connection.info(), applied }),
-        Err(error) => hub.tell(|| Event::NotConfigured {
+/// Pushes over the first of a connector's connections that carries it to an answer: all lead to one
+/// process. Pushing again is harmless.
+async fn push_to(connections: Vec<Connection>, configuration: Configuration, hub: Hub) {
+    let mut failed = None;
+    for connection in connections {
+        match connection.push_configuration(configuration.version, &configuration.json).await {
+            Ok(applied) => {
+                return hub.tell(|| Event::Configured { connection: connection.info(), applied });
+            }
+            Err(error) if error.is_retryable() => failed = Some((connection, error)),
+            Err(error) => {
+                failed = Some((connection, error));
+                break;
+            }
+        }
+    }
+    if let Some((connection, error)) = failed {
+        hub.tell(|| Event::NotConfigured {
             connection: connection.info(),
             reason: one_line(&error),
-        }),
+        });
     }
 }
 

@@ -88,8 +88,8 @@ impl HttpOriginBuilder {
         self
     }
 
-    /// Keeps an idle connection this long, 90 seconds unless set. `None` keeps it until the
-    /// origin closes it.
+    /// Keeps an idle connection this long, 90 seconds unless set. `None`, or more than
+    /// [`limits::ORIGIN_IDLE_FOREVER`], keeps it until the origin closes it.
     pub fn keep_alive_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.keep_alive_timeout = timeout;
         self
@@ -182,7 +182,9 @@ impl HttpOriginBuilder {
         builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(self.keep_alive_timeout)
+            .pool_idle_timeout(
+                self.keep_alive_timeout.filter(|timeout| *timeout < limits::ORIGIN_IDLE_FOREVER),
+            )
             .pool_max_idle_per_host(self.keep_alive_connections)
             .http1_max_headers(limits::ORIGIN_HEADERS)
             .set_host(false);
@@ -320,5 +322,34 @@ mod tests {
         }
         let error = HttpOrigin::builder("http://a.test").host_header("u@b").build().unwrap_err();
         assert!(error.to_string().contains("`u@b` is not a host"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn connections_can_be_kept_for_ever() {
+        use tokio::{
+            io::{AsyncReadExt as _, AsyncWriteExt as _},
+            net::TcpListener,
+        };
+        use tower_service::Service as _;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let mut origin = listener.accept().await.unwrap().0;
+            let mut head = [0; 1024];
+            for _ in 0..2 {
+                assert!(origin.read(&mut head).await.unwrap() > 0);
+                origin.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            }
+        });
+        let builder = HttpOrigin::builder(url).keep_alive_timeout(Some(Duration::MAX));
+        let mut origin = builder.build().unwrap();
+        for _ in 0..2 {
+            let request = http::Request::get("http://a.test/");
+            let request = request.body(crate::net::body::Incoming::empty()).unwrap();
+            assert_eq!(origin.call(request).await.unwrap().status(), 204);
+            tokio::task::yield_now().await;
+        }
+        server.await.unwrap();
     }
 }

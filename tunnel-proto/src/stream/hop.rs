@@ -60,6 +60,12 @@ pub(crate) fn is_owned(name: &HeaderName) -> bool {
     OWNED.iter().any(starts) || OWNED_WHOLE.iter().any(|whole| reads_as(name, whole.as_bytes()))
 }
 
+/// Whether a name belongs to one connection, or says where a message goes or ends.
+pub(crate) fn frames(name: &HeaderName) -> bool {
+    let others = [header::TE, header::HOST, header::CONTENT_LENGTH, header::EXPECT];
+    HOP_BY_HOP.contains(name) || others.contains(name)
+}
+
 /// Removes from trailers what must not come after the content (RFC 9110 section 6.5.1): what frames,
 /// routes or authenticates a message, and what a visitor or an origin must not state at all. `stated`
 /// are names that the edge stated in the head.

@@ -17,7 +17,8 @@ use crate::error::{Error, ErrorKind};
 /// Of the visitor's own headers none passes that names an identity or an origin of the request, or
 /// that steers the tunnel: `Cf-*`, `X-Forwarded-*`, `Forwarded`, `X-Real-Ip`, `True-Client-Ip`,
 /// `Proxy`, each also with underscores. What stands here is added afterwards and takes the place of
-/// any visitor's header of the same name in either spelling.
+/// any visitor's header of the same name in either spelling. Names of one connection, such as
+/// `Connection` and `Transfer-Encoding`, and `Host`, `Content-Length` and `Expect` are an error.
 ///
 /// ```
 /// use http::{HeaderMap, Request};
@@ -54,6 +55,12 @@ pub(crate) fn to_tunnel(mut parts: request::Parts) -> Result<Request<()>, Error>
     let scheme = parts.uri.scheme().cloned().unwrap_or(uri::Scheme::HTTPS);
 
     let edge = parts.extensions.remove::<EdgeHeaders>().unwrap_or_default();
+    if let Some(name) = edge.0.keys().find(|name| hop::frames(name)) {
+        let what = format!(
+            "`EdgeHeaders` state `{name}`, which belongs to one connection or frames the message"
+        );
+        return Err(ErrorKind::Caller(what).into());
+    }
     hop::strip(&mut parts.headers);
     parts.headers.remove(header::HOST);
     // The edge takes the body at once, so the visitor has been told to go on (RFC 9110 section 10.1.1).
@@ -329,6 +336,21 @@ mod tests {
         assert_eq!(request.headers()["x-mine"], "edge");
         assert_eq!(request.headers()["x_user"], "edge");
         assert_eq!(request.headers().len(), 4);
+    }
+
+    #[test]
+    fn the_edge_states_nothing_that_frames_the_message() {
+        for name in
+            ["connection", "transfer-encoding", "te", "upgrade", "host", "content-length", "expect"]
+        {
+            let mut parts = head("http://a.test/", &[]);
+            let mut edge = HeaderMap::new();
+            edge.insert(name, "x".parse().unwrap());
+            parts.extensions.insert(EdgeHeaders(edge));
+            let error = to_tunnel(parts).unwrap_err();
+            assert!(error.is_caller_fault(), "{name}");
+            assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
+        }
     }
 
     #[test]
