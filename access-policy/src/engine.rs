@@ -15,6 +15,7 @@ use crate::{
     identity::Identity,
     index::Index,
     judgement::Judgement,
+    needs::{FactNames, needs},
     outcome::{DenyClass, Outcome},
     policies::Policies,
     policy::Action,
@@ -40,6 +41,8 @@ struct Inner {
     program: Program,
     cost_bound: u64,
     digest: OnceLock<String>,
+    /// For each application, which facts its policies ask for.
+    needs: OnceLock<Box<[FactNames]>>,
 }
 
 impl Engine {
@@ -64,8 +67,8 @@ impl Engine {
             + 3 * u64::from(compiled.program.symbols.longest_search())
             + compiled.worst_case;
         let program = compiled.program;
-        let digest = OnceLock::new();
-        let inner = Inner { policies, catalog, index, program, cost_bound, digest };
+        let (digest, needs) = (OnceLock::new(), OnceLock::new());
+        let inner = Inner { policies, catalog, index, program, cost_bound, digest, needs };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -84,6 +87,36 @@ impl Engine {
     /// mailed, this tells whether the address is worth one.
     pub fn admits(&self, request: &Request<'_>, identity: &Identity) -> bool {
         self.decide(&request.clone().identity(identity)).is_pass()
+    }
+
+    /// Returns the facts that can matter to a decision about this host and path, so that costly ones
+    /// are looked up only where they can change it. Worked out for all applications at the first
+    /// call; after that it costs as much as finding the application.
+    ///
+    /// ```
+    /// use access_policy::{Engine, FactName, Policies, Request};
+    ///
+    /// let engine = Engine::compile(Policies::from_json(r#"[
+    ///     {"domain": "app.example.com/jp", "policies": [{"name": "p", "decision": "bypass",
+    ///      "include": [{"geo": {"country_code": "JP"}}]}]},
+    ///     {"domain": "app.example.com", "policies": [{"name": "p", "decision": "bypass",
+    ///      "include": [{"everyone": {}}]}]}]"#)?)?;
+    /// let japan = Request::new("app.example.com", "/jp")?;
+    /// assert!(engine.facts_needed(&japan).contains(FactName::Country));
+    /// assert!(engine.facts_needed(&Request::new("app.example.com", "/")?).is_empty());
+    /// # Ok::<(), access_policy::Error>(())
+    /// ```
+    pub fn facts_needed(&self, request: &Request<'_>) -> FactNames {
+        let selection = self.inner.index.select(request.host(), request.request_path());
+        let found = selection.canonical.into_iter().chain(selection.rivals.into_iter().flatten());
+        found.map(|at| self.facts_of(at)).collect()
+    }
+
+    /// Returns the facts that the policies of an application ask for, given by its position in
+    /// [`Policies::applications`].
+    pub fn facts_of(&self, application: usize) -> FactNames {
+        let all = self.inner.needs.get_or_init(|| needs(self.model()));
+        all.get(application).copied().unwrap_or_default()
     }
 
     /// Returns the application that protects a host and path by its canonical reading, or `None`

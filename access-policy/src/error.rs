@@ -111,6 +111,11 @@ impl Error {
         self.location.as_deref()
     }
 
+    /// Returns what is wrong, in one line, without its place and without the other faults.
+    pub fn message(&self) -> String {
+        self.kind.to_string()
+    }
+
     /// Reports whether the visitor's request is at fault, so that the answer is 400.
     pub fn is_request_fault(&self) -> bool {
         matches!(*self.kind, Kind::Host(_) | Kind::Path(_))

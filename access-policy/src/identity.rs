@@ -1,6 +1,6 @@
 //! Who a visitor has proved to be.
 
-use crate::{email::EmailAddress, fact::Fact, limits};
+use crate::{claim::Claim, email::EmailAddress, fact::Fact, limits};
 
 /// The facts that a login established about a visitor.
 ///
@@ -30,21 +30,6 @@ pub struct Identity {
     auth_methods: Fact<Vec<String>>,
     auth_contexts: Fact<Vec<String>>,
     accounts: Fact<Vec<String>>,
-}
-
-/// The value of an OIDC claim.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Claim {
-    /// A string.
-    Text(String),
-    /// A boolean; it equals `true` or `false`.
-    Bool(bool),
-    /// A whole number; it equals its digits.
-    Integer(i64),
-    /// A list; it equals whatever one of its elements equals.
-    List(Vec<Claim>),
-    /// Null, an object or another value that equals nothing.
-    Nothing,
 }
 
 /// One of a visitor's groups.
@@ -241,46 +226,10 @@ impl Identity {
     }
 }
 
-impl Claim {
-    fn equals(&self, wanted: &str) -> bool {
-        match self {
-            Self::Text(text) => text == wanted,
-            Self::Bool(value) => wanted == if *value { "true" } else { "false" },
-            Self::Integer(value) => wanted.parse() == Ok(*value) && is_canonical(wanted),
-            Self::List(elements) => elements.iter().any(|element| match element {
-                // Lists inside lists equal nothing.
-                Self::List(_) => false,
-                element => element.equals(wanted),
-            }),
-            Self::Nothing => false,
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::List(elements) => elements.iter().map(|element| element.len() + 1).sum(),
-            Self::Bool(_) | Self::Integer(_) | Self::Nothing => 8,
-        }
-    }
-}
-
-impl From<&str> for Claim {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
 impl Group {
     fn new(text: String) -> Self {
         Self { folded: text.to_ascii_lowercase().into(), text: text.into() }
     }
-}
-
-/// No plus sign and no leading zeros.
-fn is_canonical(digits: &str) -> bool {
-    let digits = digits.strip_prefix('-').unwrap_or(digits);
-    digits == "0" || !digits.starts_with(['0', '+'])
 }
 
 fn bounded<T, U>(

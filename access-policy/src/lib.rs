@@ -45,11 +45,11 @@
 //! | `limits` `error` `truth` `fact` `duration` `glob` `table` | bounds, [`Error`], what is unknown, notation, look-up tables |
 //! | `node` `document` | parsed documents that know the place of each value |
 //! | `domain` `email` `network` `country` `risk` `host` `path` | values with one normal form each, for rules and requests |
-//! | `identity` `request` | [`Identity`] and [`Request`]: the facts |
+//! | `claim` `identity` `get_identity` `request` | [`Identity`] and [`Request`]: the facts |
 //! | `rule` `selector` `obligation` `cors` `settings` `group` `list` `organization` `policy` `destination` `application` `policies` | the model, and each part's JSON |
 //! | `terraform` `import` | whole configurations |
 //! | `answer` `catalog` | the answer to one rule, and to rules that name others |
-//! | `outcome` `program` `compile` `evaluate` `index` `trace` | the compiled form, and the walk through it |
+//! | `outcome` `needs` `program` `compile` `evaluate` `index` `trace` | the compiled form, and the walk through it |
 //! | `scenario` `judgement` `explanation` `visitor` `decision` `engine` | questions and answers |
 //! | `suite` `audit` `space` `analysis` `why_not` `lint` | expectations, records, and what can be known without a request |
 //!
@@ -72,6 +72,7 @@ mod answer;
 mod application;
 mod audit;
 mod catalog;
+mod claim;
 mod compile;
 mod cors;
 mod country;
@@ -86,6 +87,7 @@ mod error;
 mod evaluate;
 mod explanation;
 mod fact;
+mod get_identity;
 mod glob;
 mod group;
 mod host;
@@ -96,6 +98,7 @@ mod judgement;
 mod limits;
 mod lint;
 mod list;
+mod needs;
 mod network;
 mod node;
 mod obligation;
@@ -124,6 +127,7 @@ pub use crate::{
     analysis::{Changes, Difference, Reach},
     application::{Application, ApplicationKind, PolicyEntry},
     audit::AuditRecord,
+    claim::Claim,
     cors::Cors,
     country::CountryCode,
     decision::Decision,
@@ -136,10 +140,11 @@ pub use crate::{
     explanation::{ExplainedPolicy, ExplainedRule, Explanation},
     fact::{Fact, FactName},
     group::Group,
-    identity::{Claim, Identity},
+    identity::Identity,
     import::Import,
     lint::{Lint, LintCode},
     list::{List, ListItems},
+    needs::FactNames,
     network::Network,
     node::Carried,
     obligation::{ApprovalGroup, Mfa, Obligations},

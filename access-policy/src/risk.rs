@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::error::{Error, Kind};
 
 /// A visitor's level of risk.
@@ -40,6 +42,19 @@ impl RiskLevel {
             let expected = "`low`, `medium`, `high`, `unscored`";
             Kind::UnknownValue { found: crate::limits::excerpt(text), expected }.into()
         })
+    }
+}
+
+impl Serialize for RiskLevel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for RiskLevel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
 

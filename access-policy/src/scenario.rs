@@ -5,15 +5,15 @@ use std::{
     net::IpAddr,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    claim::Claim,
     country::CountryCode,
     email::EmailAddress,
     error::{Error, Kind},
     fact::{Fact, FactName},
-    identity::{Claim, Identity},
-    node::Node,
+    identity::Identity,
     request::{ExternalAnswer, Preflight, Request, ServiceToken},
     risk::RiskLevel,
 };
@@ -244,49 +244,6 @@ impl Scenario {
             None if self.absent.contains(&name) => Fact::Absent,
             None => Fact::Unavailable,
         }
-    }
-}
-
-impl Serialize for Claim {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Bool(value) => serializer.serialize_bool(*value),
-            Self::Integer(value) => serializer.serialize_i64(*value),
-            Self::List(elements) => elements.serialize(serializer),
-            Self::Nothing => serializer.serialize_none(),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Claim {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Node::deserialize(deserializer).map(Self::from)
-    }
-}
-
-impl From<Node> for Claim {
-    fn from(node: Node) -> Self {
-        match node {
-            Node::String(text) => Self::Text(text),
-            Node::Bool(value) => Self::Bool(value),
-            Node::Integer(value) => Self::Integer(value),
-            Node::Array(elements) => Self::List(elements.into_iter().map(Self::from).collect()),
-            Node::Null | Node::OtherNumber(_) | Node::Object(_) => Self::Nothing,
-        }
-    }
-}
-
-impl Serialize for RiskLevel {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for RiskLevel {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
 

@@ -17,6 +17,11 @@ pub(crate) fn import_rules(place: &Place<'_>) -> Result<Vec<Rule>, Error> {
 
 /// Reads `{"selector": {..}}`, or a block of Terraform's provider 4 with several values.
 fn import_block(place: &Place<'_>) -> Result<Vec<Rule>, Error> {
+    if place.is_lenient()
+        && let Some(name) = place.field(FLATTENED)?
+    {
+        return import_flattened(place, name.string()?).map(|rule| vec![rule]);
+    }
     let mut named = Vec::new();
     for selector in place.fields()? {
         if !is_empty_shell(&selector)? {
@@ -38,6 +43,13 @@ fn import_block(place: &Place<'_>) -> Result<Vec<Rule>, Error> {
     import_selector(selector)
         .or_else(|error| as_unsupported(selector, error))
         .map(|rule| vec![rule])
+}
+
+/// Reads `{"_type": "selector", ..}`, as the API tells the rules that it tried on a user.
+fn import_flattened(place: &Place<'_>, name: &str) -> Result<Rule, Error> {
+    let fields = place.fields()?.filter(|field| field.name() != FLATTENED);
+    let members = fields.map(|field| (field.name().to_owned(), field.node().clone())).collect();
+    import_detached(place, name, Node::Object(members))
 }
 
 /// In lenient reading, a selector that can't be read stays, and is never true and never false.
@@ -380,6 +392,9 @@ fn optional_provider(selector: &Place<'_>) -> Result<Option<Box<str>>, Error> {
         (Some(_), Some(old)) => Err(old.unknown_field()),
     }
 }
+
+/// The field that names the selector in the results of Cloudflare's policy tests.
+const FLATTENED: &str = "_type";
 
 /// The field that names the provider, in today's API and in that of 2024.
 const PROVIDER_FIELDS: [&str; 2] = ["identity_provider_id", "connection_id"];

@@ -474,7 +474,7 @@ fn apply_rule(rule: &Rule, holds: bool, scenario: &mut Scenario) {
             }
         }
         Rule::Oidc { claim, value, .. } => {
-            use crate::identity::Claim;
+            use crate::claim::Claim;
             let known = scenario.claims.get_or_insert_with(Default::default);
             let old = known.remove(&**claim);
             let mut values = match old {

@@ -68,6 +68,29 @@ fn rules(policies: &Policies) -> &[Rule] {
     &policy.include
 }
 
+/// As the API tells the rules that it tried on a user: the selector's name beside its fields.
+#[test]
+fn flattened_rules_of_a_test_result_are_read_leniently() {
+    let flattened: Vec<Value> = selectors()
+        .iter()
+        .map(|rule| {
+            let (name, fields) = rule.as_object().unwrap().iter().next().unwrap();
+            let mut flat = fields.as_object().unwrap().clone();
+            flat.insert("_type".to_owned(), json!(name));
+            Value::Object(flat)
+        })
+        .collect();
+    let text = document(&json!(flattened)).to_string();
+    let import = Policies::import(text.as_bytes(), Mode::Lenient).unwrap();
+    assert!(import.warnings.is_empty(), "{:?}", import.warnings);
+    assert_eq!(import.policies, read(&document(&json!(selectors()))));
+    assert!(Policies::from_json(&text).is_err(), "a configuration is not written so");
+
+    let bad = document(&json!([{"_type": "ip", "ip": "192.0.2.999"}])).to_string();
+    let error = Policies::import(bad.as_bytes(), Mode::Lenient).unwrap_err();
+    assert_eq!(error.location(), Some("/applications/0/policies/0/include/0"));
+}
+
 #[test]
 fn all_26_selectors_are_read_and_written_as_the_api_does() {
     let selectors = selectors();

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A new module takes its place here.
-const ORDER: [&str; 52] = [
+const ORDER: [&str; 55] = [
     "limits",
     "error",
     "truth",
@@ -20,7 +20,9 @@ const ORDER: [&str; 52] = [
     "risk",
     "host",
     "path",
+    "claim",
     "identity",
+    "get_identity",
     "request",
     "rule",
     "selector",
@@ -39,6 +41,7 @@ const ORDER: [&str; 52] = [
     "answer",
     "catalog",
     "outcome",
+    "needs",
     "program",
     "compile",
     "evaluate",
