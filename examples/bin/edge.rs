@@ -8,18 +8,21 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 
 use std::{
-    collections::BTreeSet, net::IpAddr, num::NonZero, path::PathBuf, process::ExitCode, sync::Arc,
+    collections::BTreeSet,
+    num::NonZero,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
 };
 
-use access_policy::{EmailAddress, Engine, Identity, Request};
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
-use http::Uri;
 use sekimori::{
-    edge::{self, config::Config, state::State},
+    edge::{self, config::Config, policy, state::State},
     gate::{self, Gate},
     listener,
     output::{Event, LEVELS, Output, Reporter, chain, init_logs},
+    rules::Rules,
     runtime,
     shutdown::{self, Shutdown},
 };
@@ -36,7 +39,10 @@ Start here:
   edge check --config edge.toml                read the configuration, say who may pass
   edge run --config edge.toml                  serve
 
-Exit codes: 0 done, 1 failed, 2 unknown arguments, 3 `policy test`: the visitor would not pass"
+  edge policy test suite.json                  ask the policies what you expect of them
+  kill -HUP PID                                read rules, people and countries again
+
+Exit codes: 0 done, 1 failed, 2 unknown arguments; `edge policy --help` tells its own"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -52,9 +58,9 @@ enum Command {
     /// Tunnels and their tokens.
     #[command(subcommand)]
     Tunnel(Tunnel),
-    /// Try the policies without a visitor.
+    /// Ask the policies without a visitor: suites of expectations, one request, remarks.
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(policy::Command),
 }
 
 #[derive(Debug, Args)]
@@ -95,27 +101,6 @@ struct TunnelName {
     file: File,
 }
 
-#[derive(Debug, Subcommand)]
-enum PolicyCommand {
-    /// Say what would happen to a visitor, and why.
-    Test(PolicyTest),
-}
-
-#[derive(Debug, Args)]
-struct PolicyTest {
-    /// The address that the visitor opens, such as `https://saito.t.example.jp/admin`.
-    #[arg(long)]
-    url: Uri,
-    /// The e-mail address that the visitor has proved; nobody has signed in unless given.
-    #[arg(long = "as", value_name = "ADDRESS")]
-    email: Option<String>,
-    /// The visitor's network address.
-    #[arg(long)]
-    ip: Option<IpAddr>,
-    #[command(flatten)]
-    file: File,
-}
-
 fn main() -> ExitCode {
     match try_main(Arguments::parse()) {
         Ok(code) => code,
@@ -138,7 +123,7 @@ fn try_main(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let config = Config::read(&tunnel.file.config)?;
             println!("{}", State::open(&config.state)?.tunnel(&tunnel.name)?.to_token());
         }
-        Command::Policy(PolicyCommand::Test(test)) => return test_policy(&test),
+        Command::Policy(command) => return Ok(policy::run(&command)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -174,12 +159,13 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         router.set_route(&host, credentials.tunnel_id())?;
         tunnels.push((app.tunnel.clone(), credentials));
     }
-    let policies = config.policies()?;
-    let rules = policies.applications.iter().map(ToString::to_string).collect();
+    let rules = config.rules()?;
+    rules.warn_of_missing_facts();
+    let in_words = words_of(&rules);
     let gate = Gate::new(gate::Settings {
         team_host: config.team_host(),
         public_port,
-        policies,
+        rules,
         router: Arc::clone(&router),
         mailer: Arc::new(config.mailer()?),
         mail_budget: gate::default_mail_budget()?,
@@ -195,7 +181,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
             .iter()
             .map(|app| gate.origin_of(&config.host_of(app)) + &config.path_of(app))
             .collect(),
-        rules,
+        rules: in_words,
         codes: format!("by mail through {}", config.mail.smtp),
         tunnel: tunnel_address.to_string(),
         ca_file: ca_file.display().to_string(),
@@ -210,28 +196,63 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         tunnels,
         location: config.location.clone(),
         router,
-        gate,
+        gate: Arc::clone(&gate),
         reporter: reporter.clone(),
     };
     let running = edge::start(settings, shutdown)?;
     reporter.tell(&ready);
-    shutdown::signalled().await?;
+    let file = arguments.file.config;
+    let reload = shutdown::on_hangup(|| reporter.tell(&reload(&file, &config, &gate)));
+    tokio::select! {
+        stopped = shutdown::signalled() => stopped?,
+        failed = reload => failed?,
+    }
     reporter.tell(&Event::Stopping);
     trigger.tell();
     running.finished().await;
     Ok(())
 }
 
+/// Reads the configuration again and puts its rules in force. Everything else about it, and which
+/// hosts there are, stays as it was at the start.
+fn reload(file: &Path, old: &Config, gate: &Gate) -> Event {
+    let read = || -> anyhow::Result<Vec<String>> {
+        let config = Config::read(file)?;
+        let hosts = |config: &Config| -> BTreeSet<(String, String)> {
+            config.app.iter().map(|app| (config.host_of(app), app.tunnel.clone())).collect()
+        };
+        if hosts(&config) != hosts(old) {
+            bail!("hosts or tunnels are not the ones of before; restart the edge to change those");
+        }
+        let rules = config.rules()?;
+        rules.warn_of_missing_facts();
+        let in_words = words_of(&rules);
+        gate.replace_rules(rules);
+        Ok(in_words)
+    };
+    match read() {
+        Ok(rules) => Event::RulesReplaced { rules },
+        Err(error) => Event::RulesRefused { error: chain(&*error) },
+    }
+}
+
+/// Who may pass, one line an application.
+fn words_of(rules: &Rules) -> Vec<String> {
+    rules.engine().policies().applications.iter().map(ToString::to_string).collect()
+}
+
 fn check(config: &Config) -> anyhow::Result<()> {
-    let policies = config.policies()?;
-    Engine::compile(policies.clone())?;
+    let rules = config.rules()?;
     config.mailer()?;
     let state = State::open(&config.state)?;
     for app in &config.app {
         state.tunnel(&app.tunnel)?;
     }
     println!("sign in at {}", config.team_host());
-    println!("{}", policies.to_string().trim_end());
+    println!("{}", rules.engine().to_string().trim_end());
+    for (application, fact, remedy) in rules.missing_facts() {
+        println!("note: the policies of {application} ask for {fact}; {remedy}");
+    }
     Ok(())
 }
 
@@ -256,22 +277,4 @@ On the server behind NAT, with {} copied there as ca.pem:
         ca.display()
     );
     Ok(())
-}
-
-/// Exit code 0 if the visitor passes, 3 if not.
-fn test_policy(test: &PolicyTest) -> anyhow::Result<ExitCode> {
-    let config = Config::read(&test.file.config)?;
-    let engine = Engine::compile(config.policies()?)?;
-    let host = test.url.authority().context("`--url` needs a host")?.as_str();
-    let mut request = Request::new(host, test.url.path())?;
-    if let Some(ip) = test.ip {
-        request = request.client_ip(ip);
-    }
-    let identity = test.email.as_deref().map(EmailAddress::parse).transpose()?.map(Identity::new);
-    if let Some(identity) = &identity {
-        request = request.identity(identity);
-    }
-    let decision = engine.decide(&request);
-    println!("{}", decision.explain());
-    Ok(if decision.is_pass() { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }

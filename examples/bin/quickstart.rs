@@ -35,6 +35,7 @@ use sekimori::{
     gate::{self, Gate},
     listener,
     output::{Event, LEVELS, Output, Reporter, chain, init_logs},
+    rules::Rules,
     runtime,
     shutdown::{self, Shutdown},
 };
@@ -119,7 +120,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let gate = Gate::new(gate::Settings {
         team_host: TEAM_HOST.into(),
         public_port: address.port(),
-        policies,
+        rules: Rules::new(policies)?,
         router: Arc::clone(&router),
         mailer: Arc::new(Terminal(reporter.clone())),
         mail_budget: no_mailbox_to_flood()?,

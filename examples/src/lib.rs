@@ -12,5 +12,6 @@ pub mod locale;
 pub mod output;
 pub mod pages;
 pub mod patience;
+pub mod rules;
 pub mod runtime;
 pub mod shutdown;

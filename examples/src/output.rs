@@ -145,6 +145,16 @@ pub enum Event {
         /// Which one, from 0.
         index: u8,
     },
+    /// The edge read its rules again and they are in force.
+    RulesReplaced {
+        /// Who may pass, in words.
+        rules: Vec<String>,
+    },
+    /// The edge read its rules again and could not use them: the old ones stay in force.
+    RulesRefused {
+        /// What is wrong, and where.
+        error: String,
+    },
     /// The origin gave no answer; the visitor sees a page that says so.
     OriginFailed {
         /// What happened.
@@ -200,6 +210,13 @@ impl fmt::Display for Event {
                 write!(f, "connection {index}: {error}; trying again in {seconds:.1} s")
             }
             Self::Disconnected { index } => write!(f, "connection {index} closed"),
+            Self::RulesReplaced { rules } => {
+                write!(f, "new rules are in force:")?;
+                rules.iter().try_for_each(|rule| write!(f, "\n  Rule     {rule}"))
+            }
+            Self::RulesRefused { error } => {
+                write!(f, "the new rules can't be used, the old ones stay in force: {error}")
+            }
             Self::OriginFailed { error } => write!(f, "the origin gave no answer: {error}"),
             Self::Stopping => f.write_str("stopping; requests in flight may finish"),
         }

@@ -37,6 +37,23 @@ impl Trigger {
     }
 }
 
+/// Calls `reload` for each SIGHUP, until the future is dropped.
+///
+/// # Errors
+///
+/// If the system does not let this process listen for signals.
+///
+/// # Cancel safety
+///
+/// Safe.
+pub async fn on_hangup(mut reload: impl FnMut()) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    while hangup.recv().await.is_some() {
+        reload();
+    }
+    Ok(())
+}
+
 /// Waits for Ctrl-C or SIGTERM.
 ///
 /// # Errors

@@ -25,7 +25,9 @@ use access_policy::{Application, Policies, Policy, PolicyEntry, Rule};
 use anyhow::{Context as _, bail};
 use otp_auth::mail::SmtpMailer;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::rules::{Countries, People, Rules};
 
 /// A whole file.
 #[derive(Debug, Deserialize)]
@@ -43,6 +45,12 @@ pub struct Config {
     /// A short code for this edge, shown to operators of connectors. `edge` unless set.
     #[serde(default = "default_location")]
     pub location: String,
+    /// A database of countries (`.mmdb`), for policies with `geo`, relative to
+    /// this file.
+    pub country_database: Option<PathBuf>,
+    /// A file of what is known about people besides their addresses: GitHub organisations, groups,
+    /// claims. Relative to this file.
+    pub identities: Option<PathBuf>,
     /// Sockets.
     pub listen: Listen,
     /// How codes are delivered.
@@ -116,7 +124,8 @@ impl Config {
         let mut config = Self::parse(&text).with_context(|| format!("in `{}`", path.display()))?;
         let directory = path.parent().unwrap_or(Path::new("."));
         config.state = directory.join(&config.state);
-        if let Some(file) = &mut config.mail.password_file {
+        let files = [&mut config.mail.password_file, &mut config.country_database];
+        for file in files.into_iter().chain([&mut config.identities]).flatten() {
             *file = directory.join(&*file);
         }
         for app in &mut config.app {
@@ -187,6 +196,24 @@ impl Config {
         if host.contains('.') { app.host.clone() } else { format!("{host}.{}{path}", self.zone) }
     }
 
+    /// The policies of all applications, with people and countries.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::policies`]; policies that contradict one another; an unreadable file of people.
+    /// A database of countries that can't be read is none: then rules about countries admit nobody.
+    pub fn rules(&self) -> anyhow::Result<Rules> {
+        let mut rules =
+            Rules::new(self.policies()?).map_err(|error| self.name_application(error))?;
+        if let Some(file) = &self.identities {
+            rules = rules.people(People::read(file)?);
+        }
+        if let Some(file) = &self.country_database {
+            rules = rules.countries(Countries::open(file));
+        }
+        Ok(rules)
+    }
+
     /// The policies of all applications.
     ///
     /// # Errors
@@ -201,16 +228,32 @@ impl Config {
         Ok(Policies::new(applications.collect::<anyhow::Result<Vec<_>>>()?))
     }
 
+    /// Puts the name of the application before a fault that tells it by position.
+    fn name_application(&self, error: access_policy::Error) -> anyhow::Error {
+        let place = error.location().and_then(|place| place.strip_prefix("/applications/"));
+        let position = place.and_then(|place| place.split('/').next()?.parse::<usize>().ok());
+        match position.and_then(|at| self.app.get(at)) {
+            Some(app) => {
+                let name = self.pattern_of(app).escape_debug().to_string();
+                anyhow::Error::from(error).context(format!("app `{name}`"))
+            }
+            None => error.into(),
+        }
+    }
+
     fn application(app: &App, pattern: &str) -> anyhow::Result<Application> {
         if let Some(file) = &app.policies {
             let text = fs::read_to_string(file)
                 .with_context(|| format!("can't read `{}`", file.display()))?;
-            let policies: serde_json::Value = serde_json::from_str(&text)
+            // Passed on as it stands, so that a key given twice is still found.
+            serde_json::from_str::<IgnoredAny>(&text)
                 .with_context(|| format!("`{}` is not JSON", file.display()))?;
-            let document = serde_json::json!({"applications": [{
-                "id": pattern, "name": pattern, "domain": pattern, "policies": policies,
-            }]});
-            let mut policies = Policies::from_json(&document.to_string())
+            let id = serde_json::Value::from(pattern);
+            let document = format!(
+                r#"{{"applications": [{{"id": {id}, "name": {id}, "domain": {id}, "policies":
+{text}}}]}}"#
+            );
+            let mut policies = Policies::from_json(&document)
                 .with_context(|| format!("in `{}`", file.display()))?;
             let application = policies.applications.pop().context("no application")?;
             for entry in &application.policies {

@@ -40,20 +40,20 @@ impl Gate {
             return self.application_page(&head, page);
         }
         let path = head.path().to_owned();
-        let Ok(request) = access_policy::Request::new(&head.host, &path) else {
+        let rules = self.rules();
+        let Ok(anonymous) = rules.request(&head.host, &path, head.peer.ip) else {
             return reply::problem(&head, 400, Problem::BadRequest, None);
         };
-        if request.path().starts_with(OWN_PATHS) {
+        if anonymous.path().starts_with(OWN_PATHS) {
             return reply::problem(&head, 404, Problem::NotFoundHere, None);
         }
-        let anonymous = request.client_ip(head.peer.ip);
-        let application = self.engine.decide(&anonymous).application();
-        let session = application.and_then(|application| self.session(&head, application));
+        let application = rules.engine().decide(&anonymous).application();
+        let session = application.and_then(|application| self.session(&head, &rules, application));
         let request = match &session {
             Some(session) => anonymous.clone().identity(&session.identity),
             None => anonymous.clone(),
         };
-        let decision = self.engine.decide(&request);
+        let decision = rules.engine().decide(&request);
         log_decision(&head, &decision, session.as_ref());
         // A session is for one application. Another one asks for its own.
         let is_same = decision.application().map(|it| &it.id) == application.map(|it| &it.id);
@@ -142,7 +142,9 @@ impl Gate {
 
     /// The session of any application on this host.
     fn any_session(&self, head: &Head) -> Option<Session> {
-        self.engine.policies().applications.iter().find_map(|it| self.session(head, it))
+        let rules = self.rules();
+        let mut applications = rules.engine().policies().applications.iter();
+        applications.find_map(|it| self.session(head, &rules, it))
     }
 
     /// Sends a person to the login page, and tells a program that it has to sign in.

@@ -24,7 +24,7 @@ use std::{
     time::Instant,
 };
 
-use access_policy::{Engine, Policies};
+use arc_swap::ArcSwap;
 use http::Request;
 use hyper::body::Incoming;
 use otp_auth::{
@@ -50,6 +50,7 @@ use crate::{
     listener::Peer,
     output::{Reporter, mask},
     pages::Problem,
+    rules::Rules,
 };
 
 /// What an edge needs to know to keep a gate.
@@ -59,7 +60,7 @@ pub struct Settings {
     /// The port of all public URLs.
     pub public_port: u16,
     /// Who may pass, and where.
-    pub policies: Policies,
+    pub rules: Rules,
     /// Tunnels and the names that they serve.
     pub router: Arc<Router>,
     /// What delivers codes.
@@ -78,7 +79,7 @@ pub struct Settings {
 pub struct Gate {
     team_host: String,
     public_port: u16,
-    engine: Engine,
+    rules: ArcSwap<Rules>,
     router: Arc<Router>,
     login: Login,
     issuer: Issuer,
@@ -98,12 +99,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Compiles the policies and prepares the login.
+    /// Prepares the login.
     ///
     /// # Errors
     ///
-    /// Policies that contradict themselves, a team host that is no host name, or a system without
-    /// randomness.
+    /// A team host that is no host name, or a system without randomness.
     pub fn new(settings: Settings) -> anyhow::Result<Arc<Self>> {
         let random = SystemRandom::new();
         let shared: Arc<dyn Random> = Arc::new(random.clone());
@@ -120,10 +120,10 @@ impl Gate {
         let find_key = Arc::new(settings.keys);
         let org_audience = issuer.org_audience().clone();
         let audience = |id: &str| Audience::for_application(issuer.issuer(), id);
-        let applications = settings.policies.applications.iter();
+        let applications = settings.rules.engine().policies().applications.iter();
         let audiences = applications.map(|it| (it.id.clone(), audience(&it.id))).collect();
         Ok(Arc::new(Self {
-            engine: Engine::compile(settings.policies)?,
+            rules: ArcSwap::from_pointee(settings.rules),
             router: settings.router,
             login,
             org_verifier: OrgVerifier::new(find_key.clone(), origin.clone(), org_audience)
@@ -166,6 +166,16 @@ impl Gate {
         let LogLine { id, host, method } = line;
         info!(%id, %host, %method, status, milliseconds, "answered");
         reply
+    }
+
+    /// The rules that hold now. A request is judged by the same ones from start to end.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// Puts other rules in force, for every request that begins from now on.
+    pub fn replace_rules(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
     }
 
     /// Whether a host name is served here.

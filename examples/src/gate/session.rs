@@ -1,6 +1,6 @@
 //! Who a visitor has proved to be.
 
-use access_policy::{Application, EmailAddress, Identity};
+use access_policy::{Application, Identity};
 use http::HeaderName;
 use otp_auth::{
     session::{AppClaims, OrgClaims},
@@ -10,7 +10,7 @@ use otp_auth::{
 use tracing::debug;
 
 use super::{Gate, cookies, head::Head};
-use crate::output::now;
+use crate::{output::now, rules::Rules};
 
 /// Where programs put their app token. It counts before the cookie.
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("cf-access-token");
@@ -27,12 +27,17 @@ pub(super) struct Session {
 
 impl Gate {
     /// The visitor's session at an application. Whatever is wrong with it, the answer is a login.
-    pub(super) fn session(&self, head: &Head, application: &Application) -> Option<Session> {
+    pub(super) fn session(
+        &self,
+        head: &Head,
+        rules: &Rules,
+        application: &Application,
+    ) -> Option<Session> {
         let token = head.header(TOKEN_HEADER).or_else(|| head.cookie(cookies::AUTHORIZATION))?;
         let audience = self.audience(application);
         match self.app_verifier.verify(token, &audience, timestamp()) {
             Ok(claims) => {
-                let identity = identity(claims.email())?;
+                let identity = rules.identity(claims.email())?;
                 Some(Session { claims, audience, token: token.to_owned(), identity })
             }
             Err(error) => {
@@ -59,11 +64,6 @@ impl Gate {
         let known = self.audiences.get(&application.id).cloned();
         known.unwrap_or_else(|| Audience::for_application(self.issuer.issuer(), &application.id))
     }
-}
-
-/// The policy's view of an address. The login took it, so the policy can read it too, or refuses.
-pub(super) fn identity(email: &str) -> Option<Identity> {
-    EmailAddress::parse(email).ok().map(Identity::new)
 }
 
 /// The wall clock as tokens have it.

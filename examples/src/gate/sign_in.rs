@@ -27,7 +27,7 @@ use super::{
     handover::Handover,
     head::Head,
     reply::{self, Reply},
-    session::{identity, timestamp},
+    session::timestamp,
 };
 use crate::{
     locale::Locale,
@@ -270,11 +270,12 @@ impl Gate {
 
     /// Step 5: the policy has the last word, then the browser goes back to the application.
     fn grant(&self, head: &Head, wish: &Wish, claims: &OrgClaims) -> Reply {
-        let identity = identity(claims.email());
-        let request = access_policy::Request::new(&wish.host, path_of(&wish.path));
+        let rules = self.rules();
+        let identity = rules.identity(claims.email());
+        let request = rules.request(&wish.host, path_of(&wish.path), head.peer.ip);
         let (Some(identity), Ok(request)) = (identity, request) else { return expired(head) };
-        let request = request.client_ip(head.peer.ip).identity(&identity);
-        let decision = self.engine.decide(&request);
+        let request = request.identity(&identity);
+        let decision = rules.engine().decide(&request);
         if decision.outcome() == Outcome::Bypass {
             let location = format!("{}{}", self.origin_of(&wish.host), wish.path);
             return reply::redirect(StatusCode::SEE_OTHER, &location);
@@ -335,12 +336,12 @@ impl Gate {
 
     /// Whether the policy could let this address in, from here, to what was asked for.
     fn admission(&self, head: &Head, wish: &Wish, address: &EmailAddress) -> Admission {
-        let Ok(request) = access_policy::Request::new(&wish.host, path_of(&wish.path)) else {
+        let rules = self.rules();
+        let Ok(request) = rules.request(&wish.host, path_of(&wish.path), head.peer.ip) else {
             return Admission::Denied;
         };
-        let request = request.client_ip(head.peer.ip);
-        match identity(address.key()) {
-            Some(identity) if self.engine.admits(&request, &identity) => Admission::Admitted,
+        match rules.identity(address.key()) {
+            Some(identity) if rules.engine().admits(&request, &identity) => Admission::Admitted,
             _ => Admission::Denied,
         }
     }

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 pub mod clock;
+pub mod countries;
 pub mod form;
 pub mod loopback;
 pub mod mail_server;

@@ -142,12 +142,16 @@ impl Program {
         self.child.kill().await.expect("it ran");
     }
 
+    /// Sends it a signal, such as `HUP`.
+    pub async fn signal(&self, name: &str) {
+        // The shell's own `kill`, because the program of that name need not be there.
+        let arguments = ["-c", "kill -\"$1\" \"$2\"", "sh", name, &self.id().to_string()];
+        assert!(Command::new("sh").args(arguments).status().await.expect("sh").success());
+    }
+
     /// Asks it to end, as a service manager does, and waits until it has.
     pub async fn terminate(self) -> Ended {
-        let id = self.id().to_string();
-        // The shell's own `kill`, because the program of that name need not be there.
-        let kill = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &id]).status().await;
-        assert!(kill.expect("sh").success());
+        self.signal("TERM").await;
         self.ended().await
     }
 

@@ -53,17 +53,32 @@ const OPEN: &str = r#"[{"id": "open", "name": "open", "decision": "bypass",
 impl Site {
     /// Writes a configuration with these applications and this mail server.
     pub fn new(applications: &str, smtp: SocketAddr) -> Self {
+        Self::with("", applications, smtp)
+    }
+
+    /// The same, with lines that stand before all tables.
+    pub fn with(keys: &str, applications: &str, smtp: SocketAddr) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (https, http) = (loopback::free_address(), loopback::free_address());
         let configuration = format!(
-            "zone = \"t.example.jp\"\nlocation = \"test\"\n\
+            "zone = \"t.example.jp\"\nlocation = \"test\"\n{keys}\
              [listen]\nhttps = \"{https}\"\nhttp = \"{http}\"\n\
              [mail]\nsmtp = \"smtp://{smtp}\"\nfrom = \"access@example.jp\"\n{applications}"
         );
         let site = Self { directory, https, http };
         fs::write(site.configuration(), configuration).expect("a configuration");
-        fs::write(site.directory.path().join("open.json"), OPEN).expect("policies");
+        site.write("open.json", OPEN);
         site
+    }
+
+    /// Writes a file beside the configuration.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).expect("a file");
+    }
+
+    /// A file beside the configuration.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     pub fn configuration(&self) -> PathBuf {

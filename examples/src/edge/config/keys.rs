@@ -5,7 +5,21 @@ use toml::de::{DeTable, DeValue};
 
 /// Tables and the keys that each may have. The first is the file itself.
 const TABLES: [(&str, &[&str]); 4] = [
-    ("", &["zone", "auth_host", "state", "public_port", "location", "listen", "mail", "app"]),
+    (
+        "",
+        &[
+            "zone",
+            "auth_host",
+            "state",
+            "public_port",
+            "location",
+            "country_database",
+            "identities",
+            "listen",
+            "mail",
+            "app",
+        ],
+    ),
     ("listen", &["https", "http", "tunnel"]),
     ("mail", &["smtp", "from", "user", "password_file"]),
     ("app", &["host", "tunnel", "allow", "require_ip", "policies"]),
