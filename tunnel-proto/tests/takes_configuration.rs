@@ -77,6 +77,28 @@ async fn every_connector_gets_the_newest_configuration_once() {
     assert!(tunnel.set_configuration(6, "not json").unwrap_err().is_caller_fault());
 }
 
+/// On one thread: nothing has been pushed when the first connection goes.
+#[tokio::test]
+async fn a_configuration_goes_over_the_next_connection_if_the_first_is_lost() {
+    let edge = Edge::start();
+    let mut events = edge.router.events();
+    let (_connector, seen) = configurable(&edge);
+    let tunnel = edge.wait_for(2).await;
+    let connections = tunnel.connections();
+    tunnel.set_configuration(3, r#"{"good":1}"#).unwrap();
+    connections[0].close();
+    let (over, applied) = loop {
+        match next(&mut events).await {
+            Event::Configured { connection, applied } => break (connection, applied),
+            Event::NotConfigured { reason, .. } => panic!("{reason}"),
+            _ => {}
+        }
+    };
+    assert_eq!(applied.version, 3);
+    assert_eq!(over.connection, connections[1].registered().connection_id);
+    assert_eq!(*seen.lock().unwrap(), [r#"{"good":1}"#]);
+}
+
 #[tokio::test]
 async fn old_versions_change_nothing_and_who_takes_none_is_not_asked() {
     let edge = Edge::start();

@@ -435,11 +435,12 @@ async fn push_to(connections: Vec<Connection>, configuration: Configuration, hub
             Ok(applied) => {
                 return hub.tell(|| Event::Configured { connection: connection.info(), applied });
             }
-            Err(error) if error.is_retryable() => failed = Some((connection, error)),
-            Err(error) => {
+            // Nor would another connection take it.
+            Err(error) if error.is_caller_fault() => {
                 failed = Some((connection, error));
                 break;
             }
+            Err(error) => failed = Some((connection, error)),
         }
     }
     if let Some((connection, error)) = failed {
