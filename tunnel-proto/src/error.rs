@@ -36,6 +36,8 @@ pub(crate) enum ErrorKind {
     Cancelled,
     /// The other side has not looked at the request.
     Untouched,
+    /// The other side ended the connection because it was asked too much of.
+    Overburdened,
     /// A bug, ours or in code that our caller gave us.
     Internal(String),
 }
@@ -50,6 +52,7 @@ impl Error {
             | ErrorKind::Offline
             | ErrorKind::Unreachable(_)
             | ErrorKind::Untouched
+            | ErrorKind::Overburdened
             | ErrorKind::Internal(_) => true,
             ErrorKind::Refused { retry_after, .. } => retry_after.is_some(),
             ErrorKind::Caller(_) | ErrorKind::Peer(_) | ErrorKind::Cancelled => false,
@@ -109,7 +112,13 @@ impl Error {
 
     /// What became of a request that got no answer.
     pub(crate) fn unanswered(error: h2::Error) -> Self {
-        if is_untouched(&error) { Self::untouched(error) } else { error.into() }
+        if is_untouched(&error) {
+            Self::untouched(error)
+        } else if is_overburdened(&error) {
+            Self::from(ErrorKind::Overburdened).with_source(error)
+        } else {
+            error.into()
+        }
     }
 
     /// What became of a request that `h2` did not even take.
@@ -136,6 +145,7 @@ impl Error {
             ErrorKind::Unreachable(_) => "unreachable",
             ErrorKind::Cancelled => "cancelled",
             ErrorKind::Untouched => "untouched",
+            ErrorKind::Overburdened => "overburdened",
             ErrorKind::Internal(_) => "internal",
         }
     }
@@ -189,6 +199,9 @@ impl fmt::Display for Error {
             ErrorKind::Offline => f.write_str("no connector of the tunnel is connected"),
             ErrorKind::Cancelled => f.write_str("the other side gave up on the stream"),
             ErrorKind::Untouched => f.write_str("the other side did not take the request"),
+            ErrorKind::Overburdened => {
+                f.write_str("the other side ended the connection because it was asked too much of")
+            }
         }?;
         match self.limit {
             Some(limit) => write!(f, " ({limit})"),
@@ -240,7 +253,15 @@ impl From<capnp::Error> for Error {
 /// 8.7). Of a stream, `h2` says GOAWAY only if its number is above the last that the peer took.
 pub(crate) fn is_untouched(error: &h2::Error) -> bool {
     let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    error.is_remote() && (error.is_go_away() || is_refused)
+    error.is_remote() && ((error.is_go_away() && !is_overburdened(error)) || is_refused)
+}
+
+/// Whether a peer ended the connection because of too much load (RFC 9113 section 7). It may not have looked
+/// at a request (section 6.8), but that may be what was too much: whoever sends it again somewhere else
+/// takes the load there, and the next connection with it.
+pub(crate) fn is_overburdened(error: &h2::Error) -> bool {
+    let is_too_much = error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    error.is_remote() && error.is_go_away() && is_too_much
 }
 
 /// An error and its sources in one line, for a log.

@@ -521,6 +521,17 @@ pub const ORIGIN_TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
 #[cfg(feature = "http-origin")]
 pub const ORIGIN_IDLE_CONNECTIONS: usize = 1_024;
 
+/// Hosts whose idle connections are kept for one origin that is told the request's host
+/// ([`server_name_from_host`](crate::origin::HttpOriginBuilder::server_name_from_host),
+/// [`http2`](crate::origin::HttpOriginBuilder::http2)): each has connections of its own, and with a rule for
+/// all hosts, visitors make them up. Requests for more hosts are served, over a connection each.
+#[cfg(feature = "http-origin")]
+pub const ORIGIN_HOSTS: usize = 256;
+
+/// Idle connections kept to one of [`ORIGIN_HOSTS`], unless set: with all of them, 8,192 sockets.
+#[cfg(feature = "http-origin")]
+pub const ORIGIN_HOST_IDLE_CONNECTIONS: usize = 32;
+
 /// How long an idle connection to an origin is kept, unless set: cloudflared's `keepAliveTimeout`.
 #[cfg(feature = "http-origin")]
 pub const ORIGIN_IDLE_TIMEOUT: Duration = Duration::from_secs(90);

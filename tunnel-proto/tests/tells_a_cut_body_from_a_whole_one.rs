@@ -34,6 +34,11 @@ async fn an_upload_cut_short_reaches_the_origin_as_an_error() {
 }
 
 #[tokio::test]
+async fn a_body_unlike_its_length_is_the_callers_fault() {
+    ends::a_body_unlike_its_length_is_the_callers_fault::<Direct>().await;
+}
+
+#[tokio::test]
 async fn a_download_cut_short_reaches_the_visitor_as_an_error() {
     ends::a_download_cut_short_reaches_the_visitor_as_an_error::<Direct>().await;
 }

@@ -116,10 +116,7 @@ impl Link {
         };
         let (parts, incoming) = match answer.await {
             Ok(response) => response.into_parts(),
-            Err(error) => {
-                let is_unsent = error::is_untouched(&error);
-                return Err(Failed { error: lost(error), rest: Some(()), is_unsent });
-            }
+            Err(error) => return Err(Failed::after(error, Some(()))),
         };
         let is_open = wire::is_stream(&parts.headers);
         let response = wire::open_response(parts).map_err(|refusal| Failed {
@@ -165,6 +162,8 @@ impl Link {
             // As on the way to a connector, which can frame a body best if it knows the length.
             head.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
+        let length = head.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let mut requests = match self.requests.clone().ready().await {
             Ok(requests) => requests,
             Err(error) => return Err(Failed::before(error, body)),
@@ -176,27 +175,27 @@ impl Link {
         let (mut unread, mut stream) = (Some(body), Some(stream));
         let mut upload = None;
         if has_body && is_wanted(&mut answer, on_interim).await {
-            upload = unread.take().zip(stream.take()).map(|(body, stream)| start(body, stream));
+            upload =
+                unread.take().zip(stream.take()).map(|(body, stream)| start(body, stream, length));
         }
         if on_interim.is_some() {
             while is_wanted(&mut answer, on_interim).await {}
         }
         let (parts, incoming) = match answer.await {
             Ok(response) => response.into_parts(),
-            Err(error) => {
-                let is_unsent = unread.is_some() && error::is_untouched(&error);
-                return Err(Failed { error: lost(error), rest: unread, is_unsent });
-            }
+            Err(error) => return Err(Failed::after(error, unread)),
         };
         match wire::open_response(parts) {
             Ok(response) => {
                 // The response may overtake the wish for the body.
                 if has_body && let (Some(body), Some(stream)) = (unread, stream) {
-                    upload = Some(start(body, stream));
+                    upload = Some(start(body, stream, length));
                 }
-                let length = response::body_length(response.status(), response.headers(), is_head);
+                let answer_length =
+                    response::body_length(response.status(), response.headers(), is_head);
                 let held = self.driver.held().hurried(limits::STALL_PATIENCE);
-                let body = Incoming::new(&held, incoming, length, upload, Some(Box::new(place)));
+                let guard = Some(Box::new(place) as Box<_>);
+                let body = Incoming::new(&held, incoming, answer_length, upload, guard);
                 Ok(response.map(|()| body))
             }
             Err(refusal) => {
@@ -212,6 +211,14 @@ impl<B> Failed<B> {
         Failed { error: self.error, rest: self.rest.map(map), is_unsent: self.is_unsent }
     }
 
+    /// The request left, and no answer came; `rest` is what has not been read of it.
+    fn after(error: h2::Error, rest: Option<B>) -> Self {
+        let is_unsent = rest.is_some() && error::is_untouched(&error);
+        // What was too much for one connection is not to be tried on the next.
+        let rest = rest.filter(|_| !error::is_overburdened(&error));
+        Self { error: lost(error), rest, is_unsent }
+    }
+
     /// The request never left.
     pub(super) fn before(error: impl Into<Error>, body: B) -> Self {
         Self { error: error.into(), rest: Some(body), is_unsent: true }
@@ -219,13 +226,14 @@ impl<B> Failed<B> {
 }
 
 /// Sends a body in a task of its own, which ends with the exchange.
-fn start<B>(body: B, mut stream: SendStream<Bytes>) -> AbortOnDrop
+fn start<B>(body: B, mut stream: SendStream<Bytes>, length: Option<u64>) -> AbortOnDrop
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let task = tokio::spawn(async move {
-        if let Err(error) = upload::send(body, &mut stream, &ByteCount::default(), &[]).await {
+        let sent = upload::send(body, &mut stream, &ByteCount::default(), &[], length).await;
+        if let Err(error) = sent {
             debug!(%error, "a request body did not reach the other node");
         }
     });

@@ -336,7 +336,7 @@ async fn send_response(
     if is_empty {
         Ok(())
     } else {
-        upload::send(body, &mut stream, &ByteCount::default(), &[]).await
+        upload::send(body, &mut stream, &ByteCount::default(), &[], None).await
     }
 }
 

@@ -127,7 +127,7 @@ where
     if is_empty {
         return Ok(());
     }
-    upload::send(body, &mut stream, &meter.bytes(Direction::ToVisitor), &[]).await
+    upload::send(body, &mut stream, &meter.bytes(Direction::ToVisitor), &[], None).await
 }
 
 /// Hands the bytes to the service, and waits until it has let go of them.

@@ -141,20 +141,31 @@ impl Ready {
             // A connector can frame a body best if it knows the length.
             head.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
+        let length = head.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        if !has_body && length.is_some_and(|length: u64| length > 0) {
+            return Err(
+                ErrorKind::Caller("a body shorter than its Content-Length says".into()).into()
+            );
+        }
         let (answer, mut stream) =
             self.requests.send_request(head, !has_body).map_err(Error::unsent)?;
         self.in_flight.count();
+        let mut sending = None;
         let upload = has_body.then(|| {
             let count = self.meter.bytes(Direction::ToOrigin);
             let task = tokio::spawn(async move {
-                if let Err(error) = upload::send(body, &mut stream, &count, &stated).await {
+                let sent = upload::send(body, &mut stream, &count, &stated, length).await;
+                sent.inspect_err(|error| {
                     debug!(%error, "a request body did not reach the connector");
-                }
+                })
             });
-            AbortOnDrop(task.abort_handle())
+            AbortOnDrop(sending.insert(task).abort_handle())
         });
-        let (parts, body) =
-            final_head(answer, on_interim).await.map_err(Error::unanswered)?.into_parts();
+        let (parts, body) = match final_head(answer, on_interim).await {
+            Ok(response) => response.into_parts(),
+            Err(error) => return Err(upload::failure(sending, Error::unanswered(error)).await),
+        };
         measured.answered();
         let response = response::from_tunnel(&parts)?;
         Ok(self.response(response, is_head, body, upload, measured))

@@ -39,39 +39,39 @@ impl Supervisor {
     ) {
         let mut ended = pin!(ended);
         let reason = tokio::select! {
-                   silence = self.silence(&mut control) => {
-                       // A connector that can't say good-bye gets no new requests either.
-                       let why = match silence {
-                           Silence::Unregistered => {
-                               self.tell(Shared::takes_leave);
-                               None
-                           }
-                           Silence::Broken(why) => Some(why),
-                       };
-                       self.phase.send_replace(Phase::Draining);
-                       self.tell(Shared::wake_waiters);
-                       // Keep answering on the control stream while the last requests finish, then hang up:
-                       // cloudflared waits for that.
-                       let drained = async {
-                           let mut closed = pin!(control.closed());
-                           let idle = async { drop(self.in_flight.wait_for(|count| *count == 0).await) };
-        let mut idle = pin!(idle);
-                           tokio::select! {
-                               () = &mut closed => idle.await,
-                               () = &mut idle => { let _ = timeout(limits::REFUSAL_LINGER, closed).await; }
-                           }
-                       };
-                       tokio::select! {
-                           biased;
-                           reason = &mut ended => reason.or(why),
-                           () = drained => {
-                               closer.abort();
-                               why
-                           }
-                       }
-                   }
-                   reason = &mut ended => reason,
-               };
+            silence = self.silence(&mut control) => {
+                // A connector that can't say good-bye gets no new requests either.
+                let why = match silence {
+                    Silence::Unregistered => {
+                        self.tell(Shared::takes_leave);
+                        None
+                    }
+                    Silence::Broken(why) => Some(why),
+                };
+                self.phase.send_replace(Phase::Draining);
+                self.tell(Shared::wake_waiters);
+                // Keep answering on the control stream while the last requests finish, then hang up:
+                // cloudflared waits for that.
+                let drained = async {
+                    let in_flight = &mut self.in_flight;
+                    let idle = async { drop(in_flight.wait_for(|count| *count == 0).await) };
+                    let (mut idle, mut closed) = (pin!(idle), pin!(control.closed()));
+                    tokio::select! {
+                        () = &mut idle => drop(timeout(limits::REFUSAL_LINGER, closed).await),
+                        () = &mut closed => idle.await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    reason = &mut ended => reason.or(why),
+                    () = drained => {
+                        closer.abort();
+                        why
+                    }
+                }
+            }
+            reason = &mut ended => reason,
+        };
         debug!(reason, "the connection ended");
         self.tell(|shared| shared.ends(reason));
         self.phase.send_replace(Phase::Closed);

@@ -80,7 +80,8 @@ impl Tunnel {
     /// next one is tried. As long as its body, if there is one, has not been read, a request is sent once
     /// more over another connection in two cases: the connector says that it has not looked at it (RFC 9113
     /// section 8.7), or the connection is lost while the answer is awaited and the request is idempotent
-    /// (RFC 9110 section 9.2.2).
+    /// (RFC 9110 section 9.2.2). It is not if the connector hangs up because of too much load
+    /// (`ENHANCE_YOUR_CALM`): the request itself may be what was too much.
     ///
     /// # Errors
     ///

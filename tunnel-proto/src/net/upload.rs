@@ -11,6 +11,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderName;
 use http_body::{Body, Frame};
+use tokio::task::JoinHandle;
 
 use crate::{
     error::{Error, ErrorKind},
@@ -19,14 +20,15 @@ use crate::{
 };
 
 /// Sends a body to its end, with its trailers, as fast as the peer takes it, and counts its bytes.
-/// Trailers lose what they must not hold, and the names that the edge `stated`.
+/// Trailers lose what they must not hold, and the names that the edge `stated`. If a `length` was said,
+/// the body must have it.
 ///
 /// The body's own chunks travel as they are; nothing is copied.
 ///
 /// # Errors
 ///
-/// A body that fails resets the stream, so that the peer can't take a part for the whole. A peer
-/// that resets the stream ends this too.
+/// A body that fails or is unlike its length resets the stream, so that the peer can't take a part for the
+/// whole. A peer that resets the stream ends this too.
 ///
 /// # Cancel safety
 ///
@@ -36,6 +38,7 @@ pub(crate) async fn send<B>(
     stream: &mut SendStream<Bytes>,
     count: &ByteCount,
     stated: &[HeaderName],
+    mut length: Option<u64>,
 ) -> Result<(), Error>
 where
     B: Body<Data = Bytes>,
@@ -47,10 +50,20 @@ where
             Ok(data) => {
                 let is_last = body.is_end_stream();
                 count.add(data.len());
+                if let Some(left) = &mut length {
+                    match left.checked_sub(data.len() as u64) {
+                        Some(rest) if rest == 0 || !is_last => *left = rest,
+                        Some(_) => return Err(unlike_its_length("shorter", stream)),
+                        None => return Err(unlike_its_length("longer", stream)),
+                    }
+                }
                 send_data(data, is_last, stream).await?;
                 if is_last {
                     return Ok(());
                 }
+            }
+            Err(Ok(_)) if length.is_some_and(|left| left > 0) => {
+                return Err(unlike_its_length("shorter", stream));
             }
             Err(Ok(mut trailers)) => {
                 hop::strip_trailers(&mut trailers, stated);
@@ -63,7 +76,27 @@ where
             Err(Err(_)) => {}
         }
     }
+    if length.is_some_and(|left| left > 0) {
+        return Err(unlike_its_length("shorter", stream));
+    }
     Ok(stream.send_data(Bytes::new(), true)?)
+}
+
+/// Why there is no answer: the request's own body, if that is why.
+pub(crate) async fn failure(sending: Option<JoinHandle<Result<(), Error>>>, error: Error) -> Error {
+    // Its stream is over, so the task is about to end, if it has not.
+    match sending {
+        Some(sending) => match sending.await {
+            Ok(Err(failed)) if failed.is_caller_fault() => failed,
+            _ => error,
+        },
+        None => error,
+    }
+}
+
+fn unlike_its_length(how: &str, stream: &mut SendStream<Bytes>) -> Error {
+    stream.send_reset(Reason::CANCEL);
+    ErrorKind::Caller(format!("a body {how} than its Content-Length says")).into()
 }
 
 /// Waits for the body, but no longer than the peer wants it.

@@ -3,8 +3,9 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +25,7 @@ use crate::{
     error::Error,
     limits,
     net::{body::Incoming, interim::Interim, relay::relay, upgrade::OnUpgrade},
+    state::hosts::KnownHosts,
 };
 
 /// A web server on the connector's side, such as `http://10.0.0.5:8080`.
@@ -37,18 +39,40 @@ pub struct HttpOrigin(pub(super) Arc<Server>);
 /// One for all clones: a service is cloned for each request.
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) client: Client<Dial, RequestBody>,
-    /// Speaks HTTP/1.1, for what HTTP/2 does not carry here: a WebSocket.
-    pub(super) http1: Option<Client<Dial, RequestBody>>,
+    pub(super) clients: Clients,
+    /// If the request's host stands for the connection: it is the name that TLS asks for, or HTTP/2's
+    /// `:authority`.
+    pub(super) hosts: Option<Hosts>,
     pub(super) scheme: uri::Scheme,
     /// As given, for people.
     pub(super) authority: uri::Authority,
-    /// Whether the request's host stands for the connection: it is the name that TLS asks for, or
-    /// HTTP/2's `:authority`.
-    pub(super) connects_by_host: bool,
     pub(super) host_header: Option<HeaderValue>,
     /// Whether the server reads bodies of known length only.
     pub(super) needs_length: bool,
+}
+
+/// What speaks to the origin, and keeps its connections.
+#[derive(Debug)]
+pub(super) struct Clients {
+    pub(super) main: Client<Dial, RequestBody>,
+    /// Speaks HTTP/1.1, for what HTTP/2 does not carry here: a WebSocket.
+    pub(super) http1: Option<Client<Dial, RequestBody>>,
+}
+
+/// Hosts that have connections of their own.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    pub(super) known: Mutex<KnownHosts>,
+    /// For the others: keeps none.
+    pub(super) single: Clients,
+}
+
+impl Hosts {
+    /// Whether connections for a host are kept.
+    fn keeps(&self, host: &uri::Authority) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.handle_request(host.as_str(), now())
+    }
 }
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -96,14 +120,20 @@ impl Server {
         }
         self.state_host(&mut request);
         let target = self.target(&request);
-        *request.uri_mut() =
-            target.map_err(|error| OriginError::new(OriginFailure::Unknown, error))?;
-        let http1 = self.http1.as_ref().filter(|_| on_upgrade.is_some());
-        if self.http1.is_some() && http1.is_none() {
+        let target = target.map_err(|error| OriginError::new(OriginFailure::Unknown, error))?;
+        let single = self
+            .hosts
+            .as_ref()
+            .filter(|hosts| target.authority().is_some_and(|host| !hosts.keeps(host)));
+        let Clients { main, http1 } = single.map_or(&self.clients, |hosts| &hosts.single);
+        *request.uri_mut() = target;
+        let speaks_http2 = http1.is_some();
+        let http1 = http1.as_ref().filter(|_| on_upgrade.is_some());
+        if speaks_http2 && http1.is_none() {
             // HTTP/2 states the host in `:authority`; hyper makes it `Host` where it speaks HTTP/1.1.
             request.headers_mut().remove(header::HOST);
         }
-        let client = http1.unwrap_or(&self.client);
+        let client = http1.unwrap_or(main);
         let mut response = request_twice(client, request).await.map_err(failed)?;
         if let Some(used) = response.extensions_mut().remove::<Used>() {
             used.set();
@@ -130,7 +160,7 @@ impl Server {
 
     fn target(&self, request: &Request<RequestBody>) -> Result<Uri, http::Error> {
         let authority = match request.headers().get(header::HOST) {
-            Some(host) if self.connects_by_host => {
+            Some(host) if self.hosts.is_some() => {
                 uri::Authority::from_maybe_shared(Bytes::copy_from_slice(host.as_bytes()))?
             }
             _ => self.authority.clone(),
@@ -165,6 +195,11 @@ impl Service<Request<Incoming>> for HttpOrigin {
             server.send(Request::from_parts(parts, body)).await
         })
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a shell: whose connections are still kept")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Joins the origin's end of a WebSocket to the visitor's; the bytes are theirs alone.

@@ -1,6 +1,10 @@
 //! Putting an HTTP origin together.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use http::{HeaderValue, Uri, uri};
 use hyper_util::{
@@ -10,11 +14,12 @@ use hyper_util::{
 
 use super::{
     dial::{Dial, Target, TcpSettings},
-    http::{HttpOrigin, Server},
+    http::{Clients, Hosts, HttpOrigin, Server},
 };
 use crate::{
     error::{Error, ErrorKind},
     limits,
+    state::hosts::KnownHosts,
 };
 
 /// Options of a [`HttpOrigin`], each with its default.
@@ -23,7 +28,7 @@ use crate::{
 pub struct HttpOriginBuilder {
     url: String,
     tcp: TcpSettings,
-    keep_alive_connections: usize,
+    keep_alive_connections: Option<usize>,
     keep_alive_timeout: Option<Duration>,
     host_header: Option<String>,
     http2: bool,
@@ -46,7 +51,7 @@ impl HttpOriginBuilder {
         Self {
             url,
             tcp: TcpSettings::DEFAULT,
-            keep_alive_connections: limits::ORIGIN_IDLE_CONNECTIONS,
+            keep_alive_connections: None,
             keep_alive_timeout: Some(limits::ORIGIN_IDLE_TIMEOUT),
             host_header: None,
             http2: false,
@@ -82,9 +87,10 @@ impl HttpOriginBuilder {
     }
 
     /// Keeps this many idle connections, 1,024 unless set; 0 uses none twice. With a server name
-    /// [from the host](Self::server_name_from_host) this is for each host.
+    /// [from the host](Self::server_name_from_host) or with [`http2`](Self::http2), this is for each host, 32
+    /// unless set, and for 256 hosts at once ([`limits::ORIGIN_HOSTS`]).
     pub fn keep_alive_connections(mut self, connections: usize) -> Self {
-        self.keep_alive_connections = connections;
+        self.keep_alive_connections = Some(connections);
         self
     }
 
@@ -162,22 +168,34 @@ impl HttpOriginBuilder {
             named_by_host = self.add_tls(&mut dial, self.http2, &authority, is_socket)?;
             self.add_tls(&mut dial_http1, false, &authority, is_socket)?;
         }
-        let mut builder = self.client();
-        let http1 = self.http2.then(|| builder.build(dial_http1));
-        // Where TLS is, the handshake tells which HTTP it is.
-        let client = builder.http2_only(self.http2 && !is_tls).set_host(self.http2).build(dial);
+        let connects_by_host = named_by_host || self.http2;
+        let idle = if connects_by_host {
+            limits::ORIGIN_HOST_IDLE_CONNECTIONS
+        } else {
+            limits::ORIGIN_IDLE_CONNECTIONS
+        };
+        let clients = |idle: usize| {
+            let mut builder = self.client(idle);
+            let http1 = self.http2.then(|| builder.build(dial_http1.clone()));
+            // Where TLS is, the handshake tells which HTTP it is.
+            builder.http2_only(self.http2 && !is_tls).set_host(self.http2);
+            Clients { main: builder.build(dial.clone()), http1 }
+        };
+        let hosts = connects_by_host.then(|| Hosts {
+            single: clients(0),
+            known: Mutex::new(KnownHosts::new(self.keep_alive_timeout)),
+        });
         Ok(HttpOrigin(Arc::new(Server {
-            client,
-            http1,
+            clients: clients(self.keep_alive_connections.unwrap_or(idle)),
+            hosts,
             scheme: if is_tls { uri::Scheme::HTTPS } else { uri::Scheme::HTTP },
             authority,
-            connects_by_host: named_by_host || self.http2,
             host_header,
             needs_length: self.needs_length,
         })))
     }
 
-    fn client(&self) -> ClientBuilder {
+    fn client(&self, idle: usize) -> ClientBuilder {
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -185,7 +203,7 @@ impl HttpOriginBuilder {
             .pool_idle_timeout(
                 self.keep_alive_timeout.filter(|timeout| *timeout < limits::ORIGIN_IDLE_FOREVER),
             )
-            .pool_max_idle_per_host(self.keep_alive_connections)
+            .pool_max_idle_per_host(idle)
             .http1_max_headers(limits::ORIGIN_HEADERS)
             .set_host(false);
         builder

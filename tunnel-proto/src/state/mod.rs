@@ -6,6 +6,8 @@ pub(crate) mod backoff;
 pub(crate) mod configuration;
 pub(crate) mod flood;
 pub(crate) mod holdings;
+#[cfg(feature = "http-origin")]
+pub(crate) mod hosts;
 pub(crate) mod routes;
 pub(crate) mod seats;
 pub(crate) mod window;

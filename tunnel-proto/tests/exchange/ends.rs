@@ -51,6 +51,23 @@ pub async fn an_upload_cut_short_reaches_the_origin_as_an_error<W: Way>() {
     assert!(timeout(PATIENCE, sending).await.unwrap().unwrap().is_err());
 }
 
+pub async fn a_body_unlike_its_length_is_the_callers_fault<W: Way>() {
+    let way = W::to(async |request: Request<Incoming>| {
+        let _ = request.into_body().collect().await;
+        Response::new(full("whatever"))
+    })
+    .await;
+    for (body, length, says) in
+        [("half", "8", "shorter"), ("whole", "3", "longer"), ("", "8", "shorter")]
+    {
+        let frames = [Ok(Frame::data(Bytes::from(body)))];
+        let body = BodyExt::boxed(StreamBody::new(stream::iter(frames)));
+        let request = Request::post(URL).header("content-length", length).body(body).unwrap();
+        let error = timeout(PATIENCE, way.send(request)).await.unwrap().unwrap_err();
+        assert!(error.is_caller_fault() && error.to_string().contains(says), "{error}");
+    }
+}
+
 pub async fn a_download_cut_short_reaches_the_visitor_as_an_error<W: Way>() {
     let go_on = Arc::new(Notify::new());
     let told = Arc::clone(&go_on);

@@ -484,6 +484,30 @@ async fn whatever_a_connector_says_is_a_sign_of_life() {
     assert!(connection.loss().unwrap().contains("PONG_TIMEOUT"), "{:?}", connection.loss());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_takes_its_leave_is_answered_while_its_last_requests_run() {
+    let _alone = alone().await;
+    let (connection, mut peer) = registered(&[]).await;
+    let request = tokio::spawn({
+        let connection = connection.clone();
+        async move { connection.send(get_request()).await }
+    });
+    peer.seen.until(|seen| seen.heads() == [1, 3]).await;
+    peer.send(&frame(DATA, 0, 1, &recorded_farewell())).await;
+    timeout(LONG, connection.reached(Phase::Draining)).await.expect("it takes its leave");
+    // A while later the request still runs.
+    tokio::time::sleep(limits::PING_INTERVAL / 2).await;
+    let before = peer.seen.data();
+    // `Message` of a kind that is unknown here, in one word: it is to be sent back.
+    let unknown = [0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0];
+    peer.send(&frame(DATA, 0, 1, &unknown)).await;
+    timeout(LONG, peer.seen.until(|seen| seen.data() > before)).await.expect("it is answered");
+    peer.send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &answer())).await;
+    assert_eq!(timeout(LONG, request).await.unwrap().unwrap().unwrap().status(), 200);
+    timeout(LONG, connection.reached(Phase::Closed)).await.expect("it ends");
+    assert_eq!(connection.loss(), None);
+}
+
 /// What another connector of the same tunnel says to register: the same connector and index would take
 /// the place of the first.
 fn another(first: &Connection) -> Vec<u8> {
@@ -576,6 +600,31 @@ async fn what_a_connector_has_not_looked_at_is_asked_of_another() {
             other.send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &answer())).await;
             assert_eq!(sent.await.unwrap().unwrap().status(), 200);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_too_much_for_a_connector_is_not_tried_on_the_next() {
+    let _alone = alone().await;
+    // GOAWAY with ENHANCE_YOUR_CALM; the last stream that it took is the control stream.
+    let calm = frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 11]);
+    for method in [http::Method::GET, http::Method::POST] {
+        let (tunnel, mut one, other) = tunnel_of_two().await;
+        let request = Request::builder().method(method).uri("https://app.example.test/");
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let sent = tokio::spawn({
+            let tunnel = Arc::clone(&tunnel);
+            async move { tunnel.send(request).await }
+        });
+        one.seen.until(|seen| seen.heads() == [1, 3]).await;
+        one.send(&calm).await;
+        let error = timeout(LONG, sent).await.unwrap().unwrap().unwrap_err();
+        assert!(error.is_retryable() && error.to_string().contains("too much"), "{error}");
+        assert_eq!(other.seen.heads(), [1]);
+        // Whoever comes afterwards is served by the other.
+        let next = tokio::spawn(async move { tunnel.send(get_request()).await });
+        timeout(LONG, other.seen.until(|seen| seen.heads() == [1, 3])).await.unwrap();
+        next.abort();
     }
 }
 

@@ -233,6 +233,20 @@ pub fn recorded_registration() -> Vec<u8> {
     first_two(include_bytes!("../vectors/control-stream/ok.c2e.bin"))
 }
 
+/// What it says afterwards, up to its leave: the messages before the last that it sends.
+pub fn recorded_farewell() -> Vec<u8> {
+    let stream: &[u8] = include_bytes!("../vectors/control-stream/ok.c2e.bin");
+    let (mut rest, mut messages) = (stream, Vec::new());
+    while !rest.is_empty() {
+        let words = u32::from_le_bytes(rest[4..8].try_into().unwrap());
+        let (message, after) = rest.split_at(8 + 8 * words as usize);
+        messages.push(message);
+        rest = after;
+    }
+    // The end of all is an abort, which is no part of it.
+    messages[2..messages.len() - 1].concat()
+}
+
 /// What a recorded edge answers to that.
 pub fn recorded_answer() -> Vec<u8> {
     first_two(include_bytes!("../vectors/control-stream/ok.e2c.bin"))
