@@ -6,6 +6,7 @@ use crate::{
     identity::Identity,
     request::{ServiceToken, Subject},
     rule::Rule,
+    steps,
     truth::Truth,
 };
 
@@ -81,22 +82,22 @@ pub(crate) fn answer(rule: &Rule, subject: Subject<'_>) -> Answer {
 }
 
 /// Answers a rule about a visitor who has logged in.
-fn of_identity(rule: &Rule, identity: &Identity, subject: Subject<'_>) -> Answer {
+fn of_identity(rule: &Rule, identity: &Identity<'_>, subject: Subject<'_>) -> Answer {
     let at = |provider: &str, name: FactName, fact: Fact<bool>| {
         through(identity, provider).unwrap_or_else(|| Answer::from_fact(name, fact))
     };
     match rule {
-        Rule::Email(listed) => (identity.email() == listed).into(),
-        Rule::EmailDomain(listed) => (identity.email().domain() == listed.as_str()).into(),
+        Rule::Email(listed) => (identity.email() == listed.as_str()).into(),
+        Rule::EmailDomain(listed) => (identity.email_domain() == listed.as_str()).into(),
         Rule::AzureAd { id, provider } => {
-            at(provider, FactName::Groups, is_in(identity, |group| group.folded == *id))
+            at(provider, FactName::Groups, is_in(identity, |group| group.eq_ignore_ascii_case(id)))
         }
         Rule::Gsuite { email, provider } => {
-            let is_it = is_in(identity, |group| &*group.folded == email.as_str());
+            let is_it = is_in(identity, |group| group.eq_ignore_ascii_case(email.as_str()));
             at(provider, FactName::Groups, is_it)
         }
         Rule::Okta { name, provider } => {
-            at(provider, FactName::Groups, is_in(identity, |group| group.text == *name))
+            at(provider, FactName::Groups, is_in(identity, |group| group == &**name))
         }
         Rule::GithubOrganization { name, team, provider } => {
             let is_member = identity.is_in_organization(name, team.as_deref());
@@ -128,8 +129,8 @@ fn of_identity(rule: &Rule, identity: &Identity, subject: Subject<'_>) -> Answer
             identity.is_account_member(account.as_deref()),
         ),
         Rule::ExternalEvaluation { evaluate_url, .. } => {
-            let answers = subject.facts.external.iter();
-            match answers.clone().find(|known| known.evaluate_url == &**evaluate_url) {
+            let mut answers = subject.facts.external.iter().inspect(|_| steps::take(1));
+            match answers.find(|known| known.evaluate_url == &**evaluate_url) {
                 None => Answer::ASKABLE,
                 Some(known) => Answer::from_fact(FactName::ExternalEvaluation, known.success),
             }
@@ -140,7 +141,7 @@ fn of_identity(rule: &Rule, identity: &Identity, subject: Subject<'_>) -> Answer
 }
 
 /// What is already decided by the provider of the login: nothing if it is the one asked for.
-fn through(identity: &Identity, provider: &str) -> Option<Answer> {
+fn through(identity: &Identity<'_>, provider: &str) -> Option<Answer> {
     match identity.known_provider() {
         Fact::Known(known) if known == provider => None,
         Fact::Known(_) | Fact::Absent => Some(Answer::FALSE),
@@ -148,12 +149,12 @@ fn through(identity: &Identity, provider: &str) -> Option<Answer> {
     }
 }
 
-fn is_in(identity: &Identity, is_it: impl Fn(&crate::identity::Group) -> bool) -> Fact<bool> {
-    identity.known_groups().map(|groups| groups.iter().any(is_it))
+fn is_in(identity: &Identity<'_>, is_it: impl Fn(&str) -> bool) -> Fact<bool> {
+    identity.known_groups().map(|mut groups| groups.any(is_it))
 }
 
 fn has_id(ids: &[&str], wanted: &str) -> bool {
-    ids.iter().any(|known| known.eq_ignore_ascii_case(wanted))
+    ids.iter().inspect(|_| steps::take(1)).any(|known| known.eq_ignore_ascii_case(wanted))
 }
 
 /// `XX` says that the country could not be found out, which is not the same as another country.

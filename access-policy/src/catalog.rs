@@ -116,7 +116,7 @@ impl<'a> Model<'a> {
                 match (self.list(id).map(|list| &list.items), subject.identity) {
                     (Some(ListItems::Emails(_)), None) => Answer::ASKABLE,
                     (Some(ListItems::Emails(items)), Some(identity)) => {
-                        items.contains(identity.email()).into()
+                        items.iter().any(|item| item.as_str() == identity.email()).into()
                     }
                     _ => answer(rule, subject),
                 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::node::Node;
+use crate::{node::Node, steps};
 
 /// The value of an OIDC claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,11 +25,13 @@ impl Claim {
             Self::Text(text) => text == wanted,
             Self::Bool(value) => wanted == if *value { "true" } else { "false" },
             Self::Integer(value) => wanted.parse() == Ok(*value) && is_canonical(wanted),
-            Self::List(elements) => elements.iter().any(|element| match element {
-                // Lists inside lists equal nothing.
-                Self::List(_) => false,
-                element => element.equals(wanted),
-            }),
+            Self::List(elements) => {
+                elements.iter().inspect(|_| steps::take(1)).any(|element| match element {
+                    // Lists inside lists equal nothing.
+                    Self::List(_) => false,
+                    element => element.equals(wanted),
+                })
+            }
             Self::Nothing => false,
         }
     }

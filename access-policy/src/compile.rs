@@ -1,59 +1,59 @@
 //! Checks a configuration, and turns it into a [`Program`].
 
-use std::{collections::HashMap, mem};
+use std::{collections::HashMap, fmt};
+
+use foldhash::fast::FixedState;
 
 use crate::{
-    application::Application,
+    application::{Application, PolicyEntry},
+    batch::{Atom, BatchBuilder, Cost, Draft, count},
     catalog::Model,
+    email::EmailAddress,
     error::{Error, Kind},
+    index::Index,
     limits,
     list::ListItems,
-    network::Network,
     policy::{Action, Policy},
-    program::{Blocks, Clauses, Members, PolicyCode, Program, Span, Test},
+    program::{ApplicationCode, ApplicationSettings, Batch, MAX_REQUIRED, Program, Span},
     rule::Rule,
-    table::{Set, SymbolsBuilder},
 };
 
-/// A program, and how many steps a decision takes at worst in each application.
+/// An index and a program, and how many steps a decision takes at worst.
 pub(crate) struct Compiled {
+    pub(crate) index: Index,
     pub(crate) program: Program,
     pub(crate) worst_case: u64,
 }
 
 pub(crate) fn compile(model: Model<'_>, faults: &mut Vec<Error>) -> Compiled {
     let mut compiler = Compiler::new(model, faults);
-    let groups = model.policies.groups.len();
-    for group in 0..groups {
+    for group in 0..model.policies.groups.len() {
         compiler.group(group, 0);
     }
-    let mut worst_case = 0;
+    let policies = Place::Field(&Place::Root, "policies");
     for (at, policy) in model.policies.policies.iter().enumerate() {
-        compiler.check_policy(policy, &format!("/policies/{at}"));
+        compiler.check_policy(policy, &Place::Element(&policies, at));
     }
+    let applications = Place::Field(&Place::Root, "applications");
+    let mut worst_case = 0;
     for (at, application) in model.policies.applications.iter().enumerate() {
-        let cost = compiler.application(application, &format!("/applications/{at}"));
-        worst_case = worst_case.max(cost);
+        let cost = compiler.application(application, &Place::Element(&applications, at));
+        worst_case = worst_case.max(cost.worst_case());
     }
-    Compiled { program: compiler.finish(), worst_case }
+    let Compiler { faults, mut batches, applications, more_batches, .. } = compiler;
+    let index = Index::build(&model.policies.applications, &mut batches.texts, faults);
+    Compiled { index, program: batches.finish(applications, more_batches), worst_case }
 }
 
 struct Compiler<'a> {
     model: Model<'a>,
     faults: &'a mut Vec<Error>,
-    symbols: SymbolsBuilder,
+    batches: BatchBuilder<'a>,
     groups: Vec<GroupState>,
-    applications: Vec<Span>,
-    policies: Vec<PolicyCode>,
-    tests: Vec<Test>,
-    sets: Vec<Set>,
-    members: Vec<Members>,
-    networks: Vec<Network>,
-    known_networks: HashMap<Network, u32, foldhash::fast::FixedState>,
-    blocks: Vec<Blocks>,
-    rules: Vec<Rule>,
-    /// Lists that became sets or blocks already.
-    lists: HashMap<(bool, Box<str>), (Test, u64)>,
+    applications: Vec<ApplicationCode>,
+    more_batches: Vec<Batch>,
+    /// Lists that became tables already.
+    lists: HashMap<(bool, &'a str), Atom, FixedState>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,96 +61,90 @@ enum GroupState {
     #[default]
     Untouched,
     InProgress,
-    Done(Clauses, u64),
-}
-
-/// Whether one rule of a clause must match, or each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Clause {
-    Any,
-    All,
+    Done,
 }
 
 impl<'a> Compiler<'a> {
     fn new(model: Model<'a>, faults: &'a mut Vec<Error>) -> Self {
+        let groups = model.policies.groups.len();
         Self {
             model,
             faults,
-            symbols: SymbolsBuilder::default(),
-            groups: vec![GroupState::Untouched; model.policies.groups.len()],
+            batches: BatchBuilder::new(groups),
+            groups: vec![GroupState::Untouched; groups],
             applications: Vec::with_capacity(model.policies.applications.len()),
-            policies: Vec::new(),
-            tests: Vec::new(),
-            sets: Vec::new(),
-            members: Vec::new(),
-            networks: Vec::new(),
-            known_networks: HashMap::default(),
-            blocks: Vec::new(),
-            rules: Vec::new(),
-            lists: HashMap::new(),
+            more_batches: Vec::new(),
+            lists: HashMap::default(),
         }
     }
 
-    fn finish(self) -> Program {
-        let groups = self.groups.into_iter().map(|state| match state {
-            GroupState::Done(clauses, _) => clauses,
-            GroupState::Untouched | GroupState::InProgress => Clauses::default(),
-        });
-        Program {
-            applications: self.applications.into(),
-            policies: self.policies.into(),
-            groups: groups.collect(),
-            tests: self.tests.into(),
-            symbols: self.symbols.finish(),
-            sets: self.sets.into(),
-            members: self.members.into(),
-            networks: self.networks.into(),
-            blocks: self.blocks.into(),
-            rules: self.rules.into(),
-        }
-    }
-
-    fn application(&mut self, application: &Application, place: &str) -> u64 {
+    fn application(&mut self, application: &'a Application, place: &Place<'_>) -> Cost {
         if application.destinations.is_empty() && application.kind.protects_hosts() {
             self.fault(Kind::MissingField("domain"), place);
         }
+        // What a decision looks at lies side by side.
+        for destination in &application.destinations {
+            self.batches.texts.text(destination.host().as_str());
+        }
+        let policies = Place::Field(place, "policies");
         for (at, entry) in application.policies.iter().enumerate() {
-            let place = format!("{place}/policies/{at}");
+            let place = Place::Element(&policies, at);
             match (self.model.policy(entry), entry) {
-                (None, crate::application::PolicyEntry::Link(id)) => {
+                (None, PolicyEntry::Link(id)) => {
                     let id = limits::excerpt(id);
                     self.fault(Kind::UnresolvedReference { what: "policy", id }, &place);
                 }
-                (Some(policy), crate::application::PolicyEntry::Inline(_)) => {
-                    self.check_policy(policy, &place);
-                }
+                (Some(policy), PolicyEntry::Inline(_)) => self.check_policy(policy, &place),
                 // Checked once, where it stands.
                 _ => {}
             }
         }
-        let start = self.policies.len();
-        let mut cost = 0_u64;
-        let ordered: Vec<_> = self.model.in_order(application).collect();
-        for (position, policy) in ordered {
-            let place = format!("{place}/policies/{position}");
-            let rules = (&*policy.include, &*policy.require, &*policy.exclude);
-            let (clauses, steps) = self.clauses(rules, &place, 0);
-            cost = cost.saturating_add(steps).saturating_add(1);
-            let position = count(position);
-            self.policies.push(PolicyCode { clauses, action: policy.decision, position });
+        let (mut made, mut cost) = (Vec::new(), Cost::default());
+        let mut draft = Draft::default();
+        for (position, policy) in self.model.in_order(application) {
+            if draft.is_full() {
+                made.push(self.batches.batch(std::mem::take(&mut draft)));
+            }
+            draft.begin(Some(policy.decision), count(position));
+            let rules = [&*policy.include, &*policy.require, &*policy.exclude];
+            self.clauses(&mut draft, rules, &Place::Element(&policies, position), 0);
         }
-        let len = count(self.policies.len() - start);
-        self.applications.push(Span { start: count(start), len });
+        made.push(self.batches.batch(draft));
+        for (_, steps) in &made {
+            cost = cost.plus(*steps);
+        }
+        let mut batches = made.into_iter().map(|(batch, _)| batch);
+        let first = batches.next().unwrap_or_default();
+        let start = self.more_batches.len();
+        self.more_batches.extend(batches);
+        let more = Span { start: count(start), len: count(self.more_batches.len() - start) };
+        let settings = self.settings(application);
+        self.applications.push(ApplicationCode { first, more, settings });
         // A refusal is judged a second time, as if nobody had logged in.
-        let cost = cost.saturating_mul(2);
-        if cost > limits::MAX_DECISION_STEPS {
+        let cost = cost.plus(cost);
+        if cost.usual() > limits::MAX_DECISION_STEPS {
             let problem = "a decision could take more than 1,000,000 steps; share fewer groups";
             self.fault(Kind::TooCostly(problem), place);
         }
         cost
     }
 
-    fn check_policy(&mut self, policy: &Policy, place: &str) {
+    fn settings(&self, application: &Application) -> ApplicationSettings {
+        let Some(settings) = application.settings.as_deref() else {
+            return ApplicationSettings::default();
+        };
+        let has_service_policy = || {
+            let mut policies = self.model.in_order(application);
+            policies.any(|(_, policy)| policy.decision == Action::NonIdentity)
+        };
+        ApplicationSettings {
+            bypasses_preflight: settings.options_preflight_bypass,
+            answers_preflight: settings.cors.is_some(),
+            refuses_services_with_401: settings.service_auth_401_redirect && has_service_policy(),
+        }
+    }
+
+    fn check_policy(&mut self, policy: &Policy, place: &Place<'_>) {
         if policy.decision != Action::Bypass {
             return;
         }
@@ -162,8 +156,9 @@ impl<'a> Compiler<'a> {
         for (clause, rules) in clauses {
             for (at, rule) in rules.iter().enumerate() {
                 if self.is_sound(rule) && self.model.needs_identity(rule) {
-                    let place = format!("{place}/{clause}/{at}");
-                    self.fault(Kind::IdentitySelectorInBypass(rule.selector().to_owned()), &place);
+                    let clause = Place::Field(place, clause);
+                    let kind = Kind::IdentitySelectorInBypass(rule.selector().to_owned());
+                    self.fault(kind, &Place::Element(&clause, at));
                 }
             }
         }
@@ -172,34 +167,39 @@ impl<'a> Compiler<'a> {
     /// Whether references of a rule can be followed without end.
     fn is_sound(&self, rule: &Rule) -> bool {
         let Rule::Group(id) = rule else { return true };
-        let position = self.model.catalog.group_position(id);
-        let state = position.and_then(|position| self.groups.get(position));
-        matches!(state, Some(GroupState::Done(_, cost)) if *cost < limits::MAX_DECISION_STEPS)
+        let Some(at) = self.model.catalog.group_position(id) else { return false };
+        let is_done = matches!(self.groups.get(at), Some(GroupState::Done));
+        is_done && self.batches.group_cost(count(at)).usual() < limits::MAX_DECISION_STEPS
     }
 
-    /// Compiles a group, those inside it first; gives its cost.
-    fn group(&mut self, at: usize, depth: usize) -> u64 {
+    /// Compiles a group, those inside it first.
+    fn group(&mut self, at: usize, depth: usize) {
         match self.groups.get(at) {
-            Some(GroupState::Done(_, cost)) => return *cost,
+            Some(GroupState::Done) => return,
             Some(GroupState::Untouched) => {}
             Some(GroupState::InProgress) | None => {
                 let name = self.model.policies.groups.get(at).map(|group| group.name.as_str());
                 let name = limits::excerpt(name.unwrap_or_default());
-                self.fault(Kind::GroupCycle(name), &format!("/groups/{at}"));
-                return UNSOUND;
+                self.fault(Kind::GroupCycle(name), &group_place(at));
+                return;
             }
         }
-        let Some(group) = self.model.policies.groups.get(at) else { return UNSOUND };
-        let place = format!("/groups/{at}");
+        let Some(group) = self.model.policies.groups.get(at) else { return };
         if depth > limits::MAX_GROUP_DEPTH {
-            self.fault(Kind::TooCostly("groups are nested more than 16 deep"), &place);
-            return UNSOUND;
+            let problem = "groups are nested more than 16 deep";
+            self.fault(Kind::TooCostly(problem), &group_place(at));
+            self.batches.set_group(at, Batch::default(), Cost::UNSOUND);
+            return;
         }
         self.set_group(at, GroupState::InProgress);
-        let rules = (&*group.include, &*group.require, &*group.exclude);
-        let (clauses, cost) = self.clauses(rules, &place, depth + 1);
-        self.set_group(at, GroupState::Done(clauses, cost));
-        cost
+        self.batches.set_group(at, Batch::default(), Cost::UNSOUND);
+        let mut draft = Draft::default();
+        draft.begin(None, 0);
+        let rules = [&*group.include, &*group.require, &*group.exclude];
+        self.clauses(&mut draft, rules, &group_place(at), depth + 1);
+        let (batch, cost) = self.batches.batch(draft);
+        self.batches.set_group(at, batch, cost);
+        self.set_group(at, GroupState::Done);
     }
 
     fn set_group(&mut self, at: usize, state: GroupState) {
@@ -210,210 +210,117 @@ impl<'a> Compiler<'a> {
 
     fn clauses(
         &mut self,
-        (include, require, exclude): (&[Rule], &[Rule], &[Rule]),
-        place: &str,
+        draft: &mut Draft,
+        [include, require, exclude]: [&'a [Rule]; 3],
+        place: &Place<'_>,
         depth: usize,
-    ) -> (Clauses, u64) {
-        let (include, a) = self.clause(include, Clause::Any, &format!("{place}/include"), depth);
-        let (require, b) = self.clause(require, Clause::All, &format!("{place}/require"), depth);
-        let (exclude, c) = self.clause(exclude, Clause::Any, &format!("{place}/exclude"), depth);
-        (Clauses { include, require, exclude }, a.saturating_add(b).saturating_add(c))
+    ) {
+        for atom in self.atoms(include, &Place::Field(place, "include"), depth) {
+            draft.include(atom);
+        }
+        let mut required = self.atoms(require, &Place::Field(place, "require"), depth);
+        while required.len() > MAX_REQUIRED {
+            let gathered = required.chunks(MAX_REQUIRED).map(|atoms| self.batches.all_of(atoms));
+            required = gathered.collect();
+        }
+        draft.require(&required);
+        for atom in self.atoms(exclude, &Place::Field(place, "exclude"), depth) {
+            draft.exclude(atom);
+        }
     }
 
-    /// Compiles the rules of a clause. Where one of them is enough, rules of one kind are gathered.
-    fn clause(&mut self, rules: &[Rule], clause: Clause, place: &str, depth: usize) -> (Span, u64) {
-        let mut gathered = Gathered::default();
-        let mut tests = Vec::new();
-        let mut later = Vec::new();
-        for (at, rule) in rules.iter().enumerate() {
-            let gather = clause == Clause::Any;
-            match rule {
-                Rule::Everyone => tests.push((Test::Everyone, 1)),
-                Rule::Email(email) if gather => {
-                    gathered.emails.push(self.symbols.number(email.as_str()));
-                }
-                Rule::Email(email) => {
-                    tests.push((Test::Email(self.symbols.number(email.as_str())), 1));
-                }
-                Rule::EmailDomain(domain) if gather => {
-                    gathered.domains.push(self.symbols.number(domain.as_str()));
-                }
-                Rule::EmailDomain(domain) => {
-                    tests.push((Test::EmailDomain(self.symbols.number(domain.as_str())), 1));
-                }
-                Rule::Ip(network) if gather => gathered.networks.push(*network),
-                Rule::Ip(network) => tests.push((self.network(*network), 1)),
-                Rule::Geo(country) => tests.push((Test::Country(*country), 1)),
-                Rule::AzureAd { .. } | Rule::Gsuite { .. } | Rule::Okta { .. } if gather => {
-                    gathered.members.push(rule);
-                }
-                Rule::Unsupported(_) => later.push((Test::Unsupported, 1)),
-                Rule::EmailList(id) | Rule::IpList(id) => {
-                    later.extend(self.list(rule, id, &format!("{place}/{at}")));
-                }
-                Rule::Group(id) => {
-                    let test = self.reference(id, &format!("{place}/{at}"), depth);
-                    later.extend(test);
-                }
-                rule => later.push(self.rule(rule)),
+    fn atoms(&mut self, rules: &'a [Rule], place: &Place<'_>, depth: usize) -> Vec<Atom> {
+        let rules = rules.iter().enumerate();
+        rules.filter_map(|(at, rule)| self.atom(rule, &Place::Element(place, at), depth)).collect()
+    }
+
+    /// What a rule asks; nothing if it refers to what is not there.
+    fn atom(&mut self, rule: &'a Rule, place: &Place<'_>, depth: usize) -> Option<Atom> {
+        let texts = &mut self.batches.texts;
+        Some(match rule {
+            Rule::Everyone => Atom::Everyone,
+            Rule::Email(email) => Atom::Email(texts.text(email.as_str())),
+            Rule::EmailDomain(domain) => Atom::EmailDomain(texts.text(domain.as_str())),
+            Rule::Ip(network) => Atom::Network(*network),
+            Rule::Geo(country) => Atom::Country(*country),
+            Rule::ServiceToken(id) => Atom::ServiceToken(texts.text(id)),
+            Rule::AzureAd { id, provider } => {
+                let (provider, group) = (texts.text(provider), texts.text(id));
+                Atom::Member { provider, group, is_exact: false }
             }
-        }
-        self.emit(gathered, &mut tests);
-        tests.append(&mut later);
-        let start = count(self.tests.len());
-        self.tests.extend(tests.iter().map(|(test, _)| *test));
-        let cost = tests.iter().fold(0_u64, |sum, (_, cost)| sum.saturating_add(*cost));
-        (Span { start, len: count(tests.len()) }, cost)
-    }
-
-    fn emit(&mut self, mut gathered: Gathered<'_>, tests: &mut Vec<(Test, u64)>) {
-        for (symbols, one, many) in [
-            (mem::take(&mut gathered.emails), Test::Email as fn(u32) -> Test, Test::Emails as _),
-            (
-                mem::take(&mut gathered.domains),
-                Test::EmailDomain,
-                Test::EmailDomains as fn(u32) -> Test,
-            ),
-        ] {
-            if symbols.len() < ENOUGH_FOR_A_SET {
-                tests.extend(symbols.into_iter().map(|symbol| (one(symbol), 1)));
-            } else {
-                let (at, cost) = self.set(symbols.into_iter().map(u64::from).collect());
-                tests.push((many(at), cost));
+            Rule::Gsuite { email, provider } => {
+                let (provider, group) = (texts.text(provider), texts.text(email.as_str()));
+                Atom::Member { provider, group, is_exact: false }
             }
-        }
-        if gathered.networks.len() < ENOUGH_FOR_A_SET {
-            for network in gathered.networks {
-                let test = self.network(network);
-                tests.push((test, 1));
+            Rule::Okta { name, provider } => {
+                let (provider, group) = (texts.text(provider), texts.text(name));
+                Atom::Member { provider, group, is_exact: true }
             }
-        } else {
-            tests.push(self.blocks(&gathered.networks));
+            Rule::Unsupported(_) => Atom::Unsupported,
+            Rule::EmailList(id) | Rule::IpList(id) => self.list(rule, id, place)?,
+            Rule::Group(id) => self.reference(id, place, depth)?,
+            rule => self.batches.rule(rule),
+        })
+    }
+
+    /// A list becomes a table once, however many rules name it.
+    fn list(&mut self, rule: &Rule, id: &'a str, place: &Place<'_>) -> Option<Atom> {
+        let is_of_networks = matches!(rule, Rule::IpList(_));
+        if let Some(atom) = self.lists.get(&(is_of_networks, id)) {
+            return Some(*atom);
         }
-        if gathered.members.len() < ENOUGH_FOR_A_SET {
-            for rule in gathered.members {
-                let test = self.rule(rule);
-                tests.push(test);
+        let atom = match self.model.list(id).map(|list| &list.items) {
+            Some(ListItems::Emails(items)) if !is_of_networks => {
+                self.batches.email_list(items.iter().map(EmailAddress::as_str))
             }
-        } else {
-            tests.push(self.members(&gathered.members));
-        }
-    }
-
-    fn set(&mut self, values: Vec<u64>) -> (u32, u64) {
-        let set = Set::new(values);
-        let cost = set.longest_search().into();
-        self.sets.push(set);
-        (count(self.sets.len() - 1), cost)
-    }
-
-    fn network(&mut self, network: Network) -> Test {
-        let next = count(self.networks.len());
-        let at = *self.known_networks.entry(network).or_insert(next);
-        if at == next {
-            self.networks.push(network);
-        }
-        Test::Network(at)
-    }
-
-    fn blocks(&mut self, networks: &[Network]) -> (Test, u64) {
-        let blocks = Blocks::new(networks);
-        let cost = blocks.longest_search().into();
-        self.blocks.push(blocks);
-        (Test::Blocks(count(self.blocks.len() - 1)), cost)
-    }
-
-    fn members(&mut self, rules: &[&Rule]) -> (Test, u64) {
-        let (mut providers, mut groups) = (Vec::new(), Vec::new());
-        for rule in rules {
-            let (provider, group, is_exact) = match rule {
-                Rule::AzureAd { id, provider } => (provider, &**id, false),
-                Rule::Gsuite { email, provider } => (provider, email.as_str(), false),
-                Rule::Okta { name, provider } => (provider, &**name, true),
-                // INVARIANT: only these are gathered.
-                _ => continue,
-            };
-            let provider = self.symbols.number(provider);
-            providers.push(provider.into());
-            groups.push(Members::key(provider, self.symbols.number(group), is_exact));
-        }
-        self.members.push(Members { providers: Set::new(providers), groups: Set::new(groups) });
-        let cost = limits::MAX_IDENTITY_GROUPS.min(GROUPS_COUNTED) as u64 * 4;
-        (Test::Members(count(self.members.len() - 1)), cost)
-    }
-
-    fn rule(&mut self, rule: &Rule) -> (Test, u64) {
-        self.rules.push(rule.clone());
-        (Test::Rule(count(self.rules.len() - 1)), GROUPS_COUNTED as u64)
-    }
-
-    /// A list becomes a set once, however many rules name it.
-    fn list(&mut self, rule: &Rule, id: &str, place: &str) -> Option<(Test, u64)> {
-        let key = (matches!(rule, Rule::IpList(_)), id.into());
-        if let Some(test) = self.lists.get(&key) {
-            return Some(*test);
-        }
-        let items = self.model.list(id).map(|list| &list.items);
-        let test = match (rule, items) {
-            (Rule::EmailList(_), Some(ListItems::Emails(items))) => {
-                let emails = items.iter().map(|email| self.symbols.number(email.as_str()).into());
-                let emails = emails.collect();
-                let (at, cost) = self.set(emails);
-                (Test::Emails(at), cost)
-            }
-            (Rule::IpList(_), Some(ListItems::Networks(items))) => self.blocks(items),
-            (Rule::EmailList(_), _) => {
-                let kind =
-                    Kind::UnresolvedReference { what: "e-mail list", id: limits::excerpt(id) };
-                self.fault(kind, place);
-                return None;
-            }
+            Some(ListItems::Networks(items)) if is_of_networks => self.batches.network_list(items),
             _ => {
-                let kind = Kind::UnresolvedReference { what: "IP list", id: limits::excerpt(id) };
-                self.fault(kind, place);
+                let what = if is_of_networks { "IP list" } else { "e-mail list" };
+                let id = limits::excerpt(id);
+                self.fault(Kind::UnresolvedReference { what, id }, place);
                 return None;
             }
         };
-        self.lists.insert(key, test);
-        Some(test)
+        self.lists.insert((is_of_networks, id), atom);
+        Some(atom)
     }
 
-    fn reference(&mut self, id: &str, place: &str, depth: usize) -> Option<(Test, u64)> {
+    fn reference(&mut self, id: &str, place: &Place<'_>, depth: usize) -> Option<Atom> {
         let Some(at) = self.model.catalog.group_position(id) else {
             let id = limits::excerpt(id);
             self.fault(Kind::UnresolvedReference { what: "group", id }, place);
             return None;
         };
-        let cost = self.group(at, depth);
-        Some((Test::Group(count(at)), cost.saturating_add(1)))
+        self.group(at, depth);
+        Some(Atom::Group(count(at)))
     }
 
-    fn fault(&mut self, kind: Kind, place: &str) {
+    fn fault(&mut self, kind: Kind, place: &Place<'_>) {
         if self.faults.len() < limits::MAX_PROBLEMS {
-            self.faults.push(Error::from(kind).at(place));
+            self.faults.push(Error::from(kind).at(place.to_string()));
         }
     }
 }
 
-/// Rules of a clause of which one is enough, by kind.
-#[derive(Default)]
-struct Gathered<'a> {
-    emails: Vec<u32>,
-    domains: Vec<u32>,
-    networks: Vec<Network>,
-    members: Vec<&'a Rule>,
+/// A place in a configuration, written down only where something is wrong.
+#[derive(Debug, Clone, Copy)]
+enum Place<'p> {
+    Root,
+    Field(&'p Place<'p>, &'static str),
+    Element(&'p Place<'p>, usize),
 }
 
-/// Numbers in programs have 32 bits; documents are too small to pass that.
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
+/// As a JSON pointer.
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(parent, name) => write!(formatter, "{parent}/{name}"),
+            Self::Element(parent, at) => write!(formatter, "{parent}/{at}"),
+        }
+    }
 }
 
-/// Below it, looking at each is as fast.
-const ENOUGH_FOR_A_SET: usize = 4;
-
-/// Groups of a visitor that the cost bound counts with; few have more.
-const GROUPS_COUNTED: usize = 16;
-
-/// The cost of a group that is part of a fault.
-const UNSOUND: u64 = u64::MAX / 4;
+fn group_place(at: usize) -> Place<'static> {
+    Place::Element(&Place::Field(&Place::Root, "groups"), at)
+}

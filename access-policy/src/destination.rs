@@ -113,6 +113,10 @@ impl fmt::Display for Destination {
 pub(crate) struct HostPattern<'a>(&'a str);
 
 impl<'a> HostPattern<'a> {
+    pub(crate) fn as_str(self) -> &'a str {
+        self.0
+    }
+
     pub(crate) fn has_wildcard(self) -> bool {
         self.0.contains('*')
     }
@@ -233,6 +237,10 @@ impl PathPattern<'_> {
 
     pub(crate) fn has_wildcard(self) -> bool {
         self.text.contains('*')
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.text.len()
     }
 
     /// Reports whether a path, in the form that [`path::canonicalise`] escapes to, is covered.

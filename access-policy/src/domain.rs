@@ -77,8 +77,89 @@ impl Letters {
     }
 }
 
+/// Reports whether a name needs no further look; `false` says nothing about it. Names with two hyphens
+/// in a row do need one, because labels in the encoding of international names have those.
+#[inline]
+pub(crate) fn is_in_normal_form(text: &str, letters: Letters) -> bool {
+    let bytes = text.as_bytes();
+    // Then no label is too long either.
+    if bytes.len() > MAX_LABEL_BYTES {
+        return false;
+    }
+    let underscore = if letters == Letters::OfHosts { b'_' } else { b'a' };
+    let (mut is_legal, mut after_mark) = (true, Bytes::FIRST);
+    let mut look = |word: Bytes, before: Option<u64>| {
+        let marks = word.are(b'.') | word.are(b'-');
+        let plain = word.are_in(b'a', b'z') | word.are_in(b'0', b'9') | word.are(underscore);
+        // Neither the first nor the last character is a mark, and no two in a row are.
+        is_legal &= (plain | marks) == Bytes::ALL
+            && marks & (marks << 8 | before.unwrap_or(after_mark)) == 0;
+        after_mark = marks >> 56;
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        look(Bytes::new(*word), None);
+    }
+    if let (Some(last), false) = (bytes.last_chunk::<8>(), rest.is_empty()) {
+        // What comes before has been looked at, and the two overlap.
+        look(Bytes::new(*last), Some(0));
+    } else if !rest.is_empty() {
+        look(Bytes::of_few(rest), None);
+    }
+    is_legal && !matches!(bytes.last(), None | Some(b'.' | b'-'))
+}
+
+/// Eight bytes that are looked at together. Answers have the highest bit of each byte for which they
+/// hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bytes(u64);
+
+impl Bytes {
+    /// The answer that holds for all.
+    pub(crate) const ALL: u64 = 0x8080_8080_8080_8080;
+    /// The answer that holds for the first.
+    pub(crate) const FIRST: u64 = 0x80;
+
+    #[inline]
+    pub(crate) fn new(bytes: [u8; 8]) -> Self {
+        Self(u64::from_le_bytes(bytes))
+    }
+
+    /// Fewer than eight bytes, filled up with letters at their end.
+    #[inline]
+    pub(crate) fn of_few(bytes: &[u8]) -> Self {
+        let letters = repeat(b'a');
+        let (word, bits) = bytes
+            .iter()
+            .fold((0, 0_u32), |(word, bits), byte| (word | u64::from(*byte) << bits, bits + 8));
+        Self(word | letters.checked_shl(bits).unwrap_or(0))
+    }
+
+    /// Which bytes are this one of ASCII.
+    #[inline]
+    pub(crate) fn are(self, byte: u8) -> u64 {
+        let differing = self.0 ^ repeat(byte);
+        !((differing | Self::ALL) - repeat(1)) & !differing & Self::ALL
+    }
+
+    /// Which bytes lie between these two of ASCII, both included.
+    #[inline]
+    pub(crate) fn are_in(self, first: u8, last: u8) -> u64 {
+        let spread = self.0 | Self::ALL;
+        (spread - repeat(first)) & !(spread - repeat(last + 1)) & !self.0 & Self::ALL
+    }
+}
+
+#[inline]
+fn repeat(byte: u8) -> u64 {
+    u64::from(byte) * 0x0101_0101_0101_0101
+}
+
 /// Brings a name to lower-case A-labels without a trailing dot; `None` if that is impossible.
 pub(crate) fn to_a_labels(text: &str, letters: Letters) -> Option<Cow<'_, str>> {
+    if is_in_normal_form(text, letters) {
+        return Some(Cow::Borrowed(text));
+    }
     if !text.is_ascii() || has_a_label(text) {
         return international(text, letters);
     }
@@ -110,6 +191,7 @@ fn is_label(label: &str, letters: Letters) -> bool {
         && !has_hyphens_of_a_label
 }
 
+#[cold]
 #[cfg(feature = "idna")]
 fn international(text: &str, letters: Letters) -> Option<Cow<'_, str>> {
     use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
@@ -154,3 +236,40 @@ fn international(text: &str, letters: Letters) -> Option<Cow<'_, str>> {
 const MAX_LABEL_BYTES: usize = 63;
 /// RFC 1035 section 2.3.4: 255 on the wire.
 const MAX_NAME_BYTES: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_looked_at_together_are_like_bytes_looked_at_one_by_one() {
+        let is_plain = |text: &str, letters: Letters| {
+            let is_label = |label: &str| {
+                let bytes = label.as_bytes();
+                !label.is_empty()
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+                    && !label.contains("--")
+                    && bytes.iter().all(|&b| letters.contain(b) && !b.is_ascii_uppercase())
+            };
+            text.len() <= MAX_LABEL_BYTES && text.split('.').all(is_label)
+        };
+        let pieces =
+            ["a", "z", "0", "9", "-", ".", "_", "A", "`", "{", "/", ":", "é", "abcdefgh", ""];
+        for a in pieces {
+            for b in pieces {
+                for c in pieces {
+                    for d in pieces {
+                        let text = [a, b, c, d, "mn", b, "o"].concat();
+                        for text in [text.as_str(), &text[..text.len() - 1]] {
+                            for letters in [Letters::OfHosts, Letters::OfMailDomains] {
+                                let found = is_in_normal_form(text, letters);
+                                assert_eq!(found, is_plain(text, letters), "{text}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
-    domain::Domain,
+    domain::{Bytes, Domain, Letters, is_in_normal_form},
     error::{Error, Kind},
     limits,
 };
@@ -76,6 +76,10 @@ impl EmailAddress {
         Ok(Self { text: text.into(), domain_at })
     }
 
+    pub(crate) fn into_parts(self) -> (String, u8) {
+        (self.text.into(), self.domain_at)
+    }
+
     /// Returns the normalised address.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -99,6 +103,42 @@ impl fmt::Display for EmailAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
+}
+
+/// Where the domain begins in an address that is in normal form and has nothing unusual; `None` says
+/// nothing about others.
+#[inline]
+pub(crate) fn domain_of_plain(text: &str) -> Option<u8> {
+    if text.len() > limits::MAX_EMAIL_BYTES {
+        return None;
+    }
+    let at = plain_local_part_len(text.as_bytes())?;
+    let domain = text.get(at + 1..)?;
+    (at > 0 && is_in_normal_form(domain, Letters::OfMailDomains)).then_some(())?;
+    u8::try_from(at + 1).ok()
+}
+
+/// How many bytes stand before the `@`, if they are those that nearly all addresses consist of.
+#[inline]
+fn plain_local_part_len(text: &[u8]) -> Option<usize> {
+    for (at, word) in text.as_chunks::<8>().0.iter().enumerate() {
+        let word = Bytes::new(*word);
+        let plain = word.are_in(b'a', b'z')
+            | word.are_in(b'0', b'9')
+            | word.are_in(b'-', b'.')
+            | word.are(b'_')
+            | word.are(b'+');
+        if plain != Bytes::ALL {
+            let len = (!plain & Bytes::ALL).trailing_zeros() as usize / 8;
+            let at = at * 8 + len;
+            return (text.get(at) == Some(&b'@')).then_some(at);
+        }
+    }
+    // In the last few bytes, if at all: addresses are rarely so short.
+    let is_plain =
+        |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'+');
+    let at = text.iter().position(|byte| !is_plain(byte))?;
+    (text.get(at) == Some(&b'@')).then_some(at)
 }
 
 /// One form for letters with accents.

@@ -10,7 +10,7 @@ use crate::{
     node::Node,
 };
 
-impl Identity {
+impl Identity<'static> {
     /// Reads the document that Access serves at `/cdn-cgi/access/get-identity`.
     ///
     /// | field | becomes |
@@ -63,13 +63,13 @@ impl Identity {
     }
 }
 
-fn read(root: &Place<'_>) -> Result<Identity, Error> {
+fn read(root: &Place<'_>) -> Result<Identity<'static>, Error> {
     let email = root.required("email")?.parse_with(EmailAddress::parse)?;
     let mut identity = Identity::new(email);
     if let Some(idp) = root.field("idp")?
         && let Some(id) = idp.field("id")?
     {
-        identity = identity.provider(id.string()?);
+        identity = identity.provider(id.string()?.to_owned());
     }
     if let Some(groups) = root.field("groups")? {
         identity = identity.groups(fact(groups.collect(read_group)?.concat()));
@@ -125,7 +125,10 @@ fn read_values(place: &Place<'_>) -> Result<Vec<String>, Error> {
     if place.is_array() { place.collect(owned) } else { owned(place).map(|value| vec![value]) }
 }
 
-fn read_github(root: &Place<'_>, mut identity: Identity) -> Result<Identity, Error> {
+fn read_github(
+    root: &Place<'_>,
+    mut identity: Identity<'static>,
+) -> Result<Identity<'static>, Error> {
     let mut organizations: Vec<(String, Vec<String>)> = Vec::new();
     let mut is_known = false;
     if let Some(list) = root.field("organizations")? {

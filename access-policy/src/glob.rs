@@ -1,5 +1,7 @@
 //! Patterns in which `*` stands for any bytes, also none.
 
+use crate::steps;
+
 /// Reports whether `pattern` covers all of `text`, comparing bytes with `equal`.
 ///
 /// Only the latest `*` is ever reconsidered, so the work is at most the product of both lengths.
@@ -7,6 +9,7 @@ pub(crate) fn covers(pattern: &[u8], text: &[u8], equal: fn(u8, u8) -> bool) -> 
     let (mut at, mut position) = (0, 0);
     let mut retry = None;
     while let Some(&byte) = text.get(position) {
+        steps::take(1);
         match pattern.get(at) {
             Some(b'*') => {
                 retry = Some((at + 1, position));

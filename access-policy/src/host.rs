@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, net::Ipv6Addr};
 
 use crate::{
-    domain::{Letters, to_a_labels},
+    domain::{Letters, is_in_normal_form, to_a_labels},
     error::{Error, Kind},
 };
 
@@ -16,7 +16,17 @@ pub(crate) struct Host<'a>(Cow<'a, str>);
 
 impl<'a> Host<'a> {
     /// Reads an authority: `name`, `name:port`, or `[v6]:port`.
+    #[inline]
     pub(crate) fn parse(authority: &'a str) -> Result<Self, Error> {
+        // What browsers send nearly always.
+        if is_in_normal_form(authority, Letters::OfHosts) {
+            return Ok(Self(Cow::Borrowed(authority)));
+        }
+        Self::parse_unusual(authority)
+    }
+
+    #[cold]
+    fn parse_unusual(authority: &'a str) -> Result<Self, Error> {
         if authority.contains('@') {
             return Err(Kind::Host("it carries user information").into());
         }

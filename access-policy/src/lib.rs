@@ -42,14 +42,14 @@
 //!
 //! | modules | what they hold |
 //! |---|---|
-//! | `limits` `error` `truth` `fact` `duration` `glob` `table` | bounds, [`Error`], what is unknown, notation, look-up tables |
+//! | `limits` `steps` `error` `truth` `fact` `duration` `glob` `table` | bounds, a count for tests, [`Error`], what is unknown, notation, look-up tables |
 //! | `node` `document` | parsed documents that know the place of each value |
 //! | `domain` `email` `network` `country` `risk` `host` `path` | values with one normal form each, for rules and requests |
 //! | `claim` `identity` `get_identity` `request` | [`Identity`] and [`Request`]: the facts |
 //! | `rule` `selector` `obligation` `cors` `settings` `group` `list` `organization` `policy` `destination` `application` `policies` | the model, and each part's JSON |
 //! | `terraform` `import` | whole configurations |
 //! | `answer` `catalog` | the answer to one rule, and to rules that name others |
-//! | `outcome` `needs` `program` `compile` `evaluate` `index` `trace` | the compiled form, and the walk through it |
+//! | `outcome` `needs` `index` `program` `batch` `compile` `answers` `evaluate` `trace` | the compiled form, and the walk through it |
 //! | `scenario` `judgement` `explanation` `visitor` `decision` `engine` | questions and answers |
 //! | `suite` `audit` `space` `analysis` `why_not` `lint` | expectations, records, and what can be known without a request |
 //!
@@ -69,8 +69,10 @@
 
 mod analysis;
 mod answer;
+mod answers;
 mod application;
 mod audit;
+mod batch;
 mod catalog;
 mod claim;
 mod compile;
@@ -115,6 +117,7 @@ mod scenario;
 mod selector;
 mod settings;
 mod space;
+mod steps;
 mod suite;
 mod table;
 mod terraform;
@@ -162,6 +165,12 @@ pub use crate::{
     visitor::VisitorReason,
     why_not::Remedy,
 };
+
+#[cfg(test)]
+extern crate self as access_policy;
+#[cfg(test)]
+#[path = "../tests/random/mod.rs"]
+mod random;
 
 #[doc = include_str!("../docs/cloudflare.md")]
 pub mod cloudflare {}

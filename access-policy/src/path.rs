@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use crate::{
+    domain::Bytes,
     error::{Error, Kind},
     limits,
 };
@@ -21,7 +22,16 @@ pub(crate) struct RequestPath<'a> {
 
 impl<'a> RequestPath<'a> {
     /// Takes the path of a request target; a query is cut off.
+    #[inline]
     pub(crate) fn parse(target: &'a str) -> Result<Self, Error> {
+        if target.len() <= limits::MAX_PATH_BYTES && (is_simple(target) || is_plain(target)) {
+            return Ok(Self { raw: target, canonical: Cow::Borrowed(target), is_plain: true });
+        }
+        Self::parse_unusual(target)
+    }
+
+    #[cold]
+    fn parse_unusual(target: &'a str) -> Result<Self, Error> {
         if target.contains('#') {
             return Err(Kind::Path("it has a fragment").into());
         }
@@ -172,9 +182,40 @@ fn read(bytes: &[u8], escapes: Escapes, liberties: u8) -> String {
     if takes(liberty::FOLD_SEGMENTS) { fold_segments(&text).text } else { text }
 }
 
+/// Reports whether a path consists of what nearly all consist of, and is plain. Eight bytes are looked
+/// at together.
+#[inline]
+fn is_simple(raw: &str) -> bool {
+    let bytes = raw.as_bytes();
+    let (mut is_simple, mut after_slash) = (bytes.first() == Some(&b'/'), 0);
+    let mut look = |word: Bytes, before: Option<u64>| {
+        let (slashes, dots) = (word.are(b'/'), word.are(b'.'));
+        let plain = word.are_in(b'a', b'z')
+            | word.are_in(b'0', b'9')
+            | word.are_in(b'A', b'Z')
+            | word.are(b'-')
+            | word.are(b'_');
+        is_simple &= (plain | slashes | dots) == Bytes::ALL
+            && (slashes | dots) & (slashes << 8 | before.unwrap_or(after_slash)) == 0;
+        after_slash = slashes >> 56;
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        look(Bytes::new(*word), None);
+    }
+    if let (Some(last), false) = (bytes.last_chunk::<8>(), rest.is_empty()) {
+        // What comes before has been looked at, and the two overlap.
+        look(Bytes::new(*last), Some(0));
+    } else if !rest.is_empty() {
+        look(Bytes::of_few(rest), None);
+    }
+    is_simple
+}
+
 /// Reports whether every origin reads the same in a path, apart from letter case.
 fn is_plain(raw: &str) -> bool {
-    raw.bytes().all(|byte| byte == b'/' || (byte != b';' && is_segment_byte(byte)))
+    raw.starts_with('/')
+        && raw.bytes().all(|byte| byte == b'/' || (byte != b';' && is_segment_byte(byte)))
         && !raw.contains("//")
         && !raw.split('/').any(|segment| matches!(segment, "." | ".."))
 }

@@ -1,36 +1,55 @@
 //! Policies in the form in which they are evaluated: flat arrays of small numbers.
 //!
-//! Texts became symbols, long lists became sets, networks became sorted blocks, groups are shared.
-//! A decision follows indices and allocates nothing.
+//! The policies of an application are answered all at once. Each has a bit; its include rules share a
+//! column of bits, so do its exclude rules, and each of its require rules has a column of its own. A
+//! *question* knows the bits that a true answer sets (its *mask*), so one look into a table answers
+//! every rule about the visitor's address in every policy. Rule groups are batches of one policy.
 
-use std::{cell::OnceCell, net::IpAddr};
+use std::net::IpAddr;
 
 use crate::{
-    answer::{answer, country_is},
     country::CountryCode,
-    fact::Fact,
     network::Network,
-    policy::Action,
-    request::Subject,
     rule::Rule,
-    table::{Set, Symbols},
-    truth::Truth,
+    steps,
+    table::{Table, Text, Texts},
 };
 
 /// All policies of all applications.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Program {
-    /// The policies of each application, in the order in which they are asked.
-    pub(crate) applications: Box<[Span]>,
-    pub(crate) policies: Box<[PolicyCode]>,
-    pub(crate) groups: Box<[Clauses]>,
-    pub(crate) tests: Box<[Test]>,
-    pub(crate) symbols: Symbols,
-    pub(crate) sets: Box<[Set]>,
+    pub(crate) texts: Texts,
+    pub(crate) applications: Box<[ApplicationCode]>,
+    /// Batches of applications with more policies than one batch holds.
+    pub(crate) more_batches: Box<[Batch]>,
+    pub(crate) groups: Box<[Batch]>,
+    pub(crate) questions: Box<[Question]>,
+    pub(crate) masks: Box<[Mask]>,
+    pub(crate) shapes: Box<[Shape]>,
+    /// The position in the application's list, for each policy of each shape.
+    pub(crate) positions: Box<[u32]>,
+    pub(crate) tables: Box<[Table]>,
     pub(crate) members: Box<[Members]>,
     pub(crate) networks: Box<[Network]>,
     pub(crate) blocks: Box<[Blocks]>,
     pub(crate) rules: Box<[Rule]>,
+}
+
+/// An application: its policies in the order in which they are asked, and the settings that bear on
+/// decisions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ApplicationCode {
+    pub(crate) first: Batch,
+    pub(crate) more: Span,
+    pub(crate) settings: ApplicationSettings,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ApplicationSettings {
+    pub(crate) bypasses_preflight: bool,
+    pub(crate) answers_preflight: bool,
+    /// Programs without a token get 401 where there is a service policy.
+    pub(crate) refuses_services_with_401: bool,
 }
 
 /// A run of neighbours in an array.
@@ -47,33 +66,78 @@ impl Span {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PolicyCode {
-    pub(crate) clauses: Clauses,
-    pub(crate) action: Action,
-    /// The position in the application's list.
-    pub(crate) position: u32,
-}
-
+/// At most 64 policies that are answered at once.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Clauses {
-    pub(crate) include: Span,
-    pub(crate) require: Span,
-    pub(crate) exclude: Span,
+pub(crate) struct Batch {
+    pub(crate) questions: Span,
+    /// How many of the questions, at the head, a login has no bearing on.
+    pub(crate) anonymous: u32,
+    pub(crate) shape: u32,
 }
 
-/// One question. Numbers are symbols or positions in the arrays of the [`Program`].
+/// What many batches have in common. Policies are bits, the one asked first the lowest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub(crate) policies: u32,
+    pub(crate) bypass: u64,
+    pub(crate) service: u64,
+    pub(crate) allow: u64,
+    pub(crate) deny: u64,
+    /// For each require column, the policies that have a rule in it.
+    pub(crate) required: [u64; MAX_REQUIRED],
+    /// Where the positions of the policies begin.
+    pub(crate) positions: u32,
+}
+
+/// Which rules a true answer makes true: a bit for each policy, in each column.
+pub(crate) type Mask = [u64; COLUMNS];
+
+/// The column of include rules.
+pub(crate) const INCLUDE: usize = 0;
+/// The column of exclude rules.
+pub(crate) const EXCLUDE: usize = 1;
+/// The first of the columns of require rules.
+pub(crate) const REQUIRE: usize = 2;
+/// Columns of require rules; where a policy has more of them, they become groups.
+pub(crate) const MAX_REQUIRED: usize = 2;
+pub(crate) const COLUMNS: usize = REQUIRE + MAX_REQUIRED;
+/// Policies of one batch at most.
+pub(crate) const MAX_BATCH: usize = 64;
+
+/// One question, and the mask of its rules. If what it asks for is unknown, so are all
+/// of these.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question {
+    pub(crate) test: Test,
+    pub(crate) mask: u32,
+}
+
+/// What is asked. Numbers are positions in the arrays of the [`Program`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Test {
     Everyone,
-    Email(u32),
+    Email(Text),
+    /// Each address has its own mask.
     Emails(u32),
-    EmailDomain(u32),
+    /// All have the mask of the question.
+    EmailList(u32),
+    EmailDomain(Text),
     EmailDomains(u32),
+    /// The address under a prefix of IPv4.
+    V4 {
+        prefix: u8,
+        first: u32,
+    },
     Network(u32),
+    /// Each block has its own mask.
     Blocks(u32),
+    /// All have the mask of the question.
+    NetworkList(u32),
     Country(CountryCode),
+    ServiceToken(Text),
+    ServiceTokens(u32),
     Members(u32),
+    /// From here on, questions are asked only if the answers so far leave a policy open.
     Group(u32),
     /// Any other rule, as it was written.
     Rule(u32),
@@ -81,194 +145,103 @@ pub(crate) enum Test {
     Unsupported,
 }
 
+impl Test {
+    /// Whether a login has no bearing on the answer.
+    pub(crate) fn is_anonymous(self) -> bool {
+        match self {
+            Self::Everyone
+            | Self::V4 { .. }
+            | Self::Network(_)
+            | Self::Blocks(_)
+            | Self::NetworkList(_)
+            | Self::Country(_)
+            | Self::ServiceToken(_)
+            | Self::ServiceTokens(_)
+            | Self::Unsupported => true,
+            Self::Email(_)
+            | Self::Emails(_)
+            | Self::EmailList(_)
+            | Self::EmailDomain(_)
+            | Self::EmailDomains(_)
+            | Self::Members(_)
+            | Self::Group(_)
+            | Self::Rule(_) => false,
+        }
+    }
+
+    /// Whether the question is put off until it is seen to matter.
+    pub(crate) fn is_costly(self) -> bool {
+        matches!(self, Self::Group(_) | Self::Rule(_))
+    }
+}
+
 /// Groups at identity providers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Members {
-    /// The providers that occur.
-    pub(crate) providers: Set,
-    /// Provider, group and kind in one number.
-    pub(crate) groups: Set,
+    /// The providers that occur, each with the mask of its groups.
+    pub(crate) providers: Box<[(Text, u32)]>,
+    /// Positions in `groups`, by the folded hash of the name.
+    pub(crate) table: Table,
+    pub(crate) groups: Box<[Member]>,
 }
 
-impl Members {
+/// A group at an identity provider.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Member {
+    pub(crate) provider: Text,
     /// Okta's names are compared as they stand, other groups without regard to letter case.
-    pub(crate) fn key(provider: u32, group: u32, is_exact: bool) -> u64 {
-        u64::from(provider) << 33 | u64::from(group) << 1 | u64::from(is_exact)
-    }
+    pub(crate) is_exact: bool,
+    pub(crate) mask: u32,
 }
 
-/// Addresses in sorted, disjoint blocks.
+/// Addresses in sorted runs, each of which has a mask, or [`NO_MASK`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Blocks {
-    v4: Box<[(u32, u32)]>,
-    v6: Box<[(u128, u128)]>,
+    pub(crate) v4: Box<[(u32, u32)]>,
+    pub(crate) v6: Box<[(u128, u32)]>,
 }
 
+/// What no rule speaks of.
+pub(crate) const NO_MASK: u32 = u32::MAX;
+
 impl Blocks {
-    pub(crate) fn new(networks: &[Network]) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for network in networks {
-            match (network.first(), network.last()) {
-                (IpAddr::V4(first), IpAddr::V4(last)) => v4.push((first.to_bits(), last.to_bits())),
-                (IpAddr::V6(first), IpAddr::V6(last)) => v6.push((first.to_bits(), last.to_bits())),
-                _ => {}
-            }
-        }
-        Self { v4: merge(v4), v6: merge(v6) }
+    /// The mask of the run that holds an address.
+    pub(crate) fn mask_of(&self, address: IpAddr) -> Option<u32> {
+        let mask = match address {
+            IpAddr::V4(address) => run_of(&self.v4, address.to_bits()),
+            IpAddr::V6(address) => run_of(&self.v6, address.to_bits()),
+        };
+        mask.filter(|mask| *mask != NO_MASK)
     }
 
-    fn contain(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => covers(&self.v4, address.to_bits()),
-            IpAddr::V6(address) => covers(&self.v6, address.to_bits()),
-        }
-    }
-
-    /// How many blocks a search looks at, at most.
+    /// How many runs a search looks at, at most.
     pub(crate) fn longest_search(&self) -> u32 {
         self.v4.len().max(self.v6.len()).checked_ilog2().unwrap_or(0) + 2
     }
 }
 
-/// Sorts blocks, and drops those inside others: CIDR blocks nest or are disjoint.
-fn merge<T: Ord + Copy>(mut blocks: Vec<(T, T)>) -> Box<[(T, T)]> {
-    blocks.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-    let mut merged: Vec<(T, T)> = Vec::with_capacity(blocks.len());
-    for block in blocks {
-        if merged.last().is_none_or(|last| last.1 < block.0) {
-            merged.push(block);
-        }
-    }
-    merged.into()
+/// The value of the last run that does not begin after `address`.
+fn run_of<T: Ord + Copy>(runs: &[(T, u32)], address: T) -> Option<u32> {
+    let after = runs.partition_point(|(first, _)| {
+        steps::take(1);
+        *first <= address
+    });
+    runs.get(after.checked_sub(1)?).map(|(_, mask)| *mask)
 }
 
-fn covers<T: Ord + Copy>(blocks: &[(T, T)], address: T) -> bool {
-    let after = blocks.partition_point(|block| block.0 <= address);
-    after.checked_sub(1).and_then(|at| blocks.get(at)).is_some_and(|block| address <= block.1)
-}
-
-/// The evaluation of policies for one subject.
-#[derive(Debug)]
-pub(crate) struct Run<'r> {
-    program: &'r Program,
-    subject: Subject<'r>,
-    email: OnceCell<Option<u32>>,
-    email_domain: OnceCell<Option<u32>>,
-}
-
-impl<'r> Run<'r> {
-    pub(crate) fn new(program: &'r Program, subject: Subject<'r>) -> Self {
-        Self { program, subject, email: OnceCell::new(), email_domain: OnceCell::new() }
+impl Program {
+    pub(crate) fn shape(&self, batch: Batch) -> Option<&Shape> {
+        self.shapes.get(batch.shape as usize)
     }
 
-    /// Whether a policy or group matches: any include, all requires, no exclude.
-    pub(crate) fn matches(&self, clauses: &Clauses) -> Truth {
-        let included = self.any(clauses.include);
-        if included.is_false() {
-            return included;
-        }
-        let required = included.and(self.all(clauses.require));
-        if required.is_false() {
-            return required;
-        }
-        required.and(self.any(clauses.exclude).not())
+    /// A mask; of [`NO_MASK`], that of nothing.
+    #[inline]
+    pub(crate) fn mask(&self, at: u32) -> &Mask {
+        self.masks.get(at as usize).unwrap_or(&[0; COLUMNS])
     }
 
-    fn any(&self, span: Span) -> Truth {
-        Truth::any(span.of(&self.program.tests).iter().map(|test| self.test(*test)))
-    }
-
-    fn all(&self, span: Span) -> Truth {
-        Truth::all(span.of(&self.program.tests).iter().map(|test| self.test(*test)))
-    }
-
-    fn test(&self, test: Test) -> Truth {
-        match test {
-            Test::Everyone => Truth::TRUE,
-            Test::Email(symbol) => self.by_email(|email| email == symbol),
-            Test::Emails(set) => {
-                self.by_email(|email| self.set(set).is_some_and(|set| set.contains(email.into())))
-            }
-            Test::EmailDomain(symbol) => self.by_email_domain(|domain| domain == symbol),
-            Test::EmailDomains(set) => self.by_email_domain(|domain| {
-                self.set(set).is_some_and(|set| set.contains(domain.into()))
-            }),
-            Test::Network(at) => self.by_address(|address| {
-                let network = self.program.networks.get(at as usize);
-                network.is_some_and(|network| network.contains(address))
-            }),
-            Test::Blocks(at) => self.by_address(|address| {
-                let blocks = self.program.blocks.get(at as usize);
-                blocks.is_some_and(|blocks| blocks.contain(address))
-            }),
-            Test::Country(country) => country_is(self.subject.facts.country, country).truth,
-            Test::Members(at) => self.members(at),
-            Test::Group(at) => match self.program.groups.get(at as usize) {
-                Some(clauses) => self.matches(clauses),
-                None => Truth::MISSING,
-            },
-            Test::Rule(at) => match self.program.rules.get(at as usize) {
-                Some(rule) => answer(rule, self.subject).truth,
-                None => Truth::MISSING,
-            },
-            Test::Unsupported => Truth::MISSING,
-        }
-    }
-
-    fn by_email(&self, holds: impl Fn(u32) -> bool) -> Truth {
-        let Some(identity) = self.subject.identity else {
-            return Truth::ASKABLE;
-        };
-        let find = || self.program.symbols.find(identity.email().as_str());
-        self.email.get_or_init(find).is_some_and(holds).into()
-    }
-
-    fn by_email_domain(&self, holds: impl Fn(u32) -> bool) -> Truth {
-        let Some(identity) = self.subject.identity else {
-            return Truth::ASKABLE;
-        };
-        let find = || self.program.symbols.find(identity.email().domain());
-        self.email_domain.get_or_init(find).is_some_and(holds).into()
-    }
-
-    fn by_address(&self, holds: impl Fn(IpAddr) -> bool) -> Truth {
-        match self.subject.facts.client_ip {
-            Fact::Known(address) => holds(address).into(),
-            Fact::Absent => Truth::FALSE,
-            Fact::Unavailable => Truth::MISSING,
-        }
-    }
-
-    fn members(&self, at: u32) -> Truth {
-        let Some(identity) = self.subject.identity else {
-            return Truth::ASKABLE;
-        };
-        let Some(members) = self.program.members.get(at as usize) else {
-            return Truth::MISSING;
-        };
-        let provider = match identity.known_provider() {
-            Fact::Known(provider) => self.program.symbols.find(provider),
-            Fact::Absent => None,
-            Fact::Unavailable => return Truth::MISSING,
-        };
-        let Some(provider) = provider.filter(|p| members.providers.contains((*p).into())) else {
-            return Truth::FALSE;
-        };
-        let groups = match identity.known_groups() {
-            Fact::Known(groups) => groups,
-            Fact::Absent => return Truth::FALSE,
-            Fact::Unavailable => return Truth::MISSING,
-        };
-        let has = |text: &str, is_exact| {
-            let symbol = self.program.symbols.find(text);
-            symbol.is_some_and(|group| {
-                members.groups.contains(Members::key(provider, group, is_exact))
-            })
-        };
-        groups.iter().any(|group| has(&group.folded, false) || has(&group.text, true)).into()
-    }
-
-    fn set(&self, at: u32) -> Option<&Set> {
-        self.program.sets.get(at as usize)
+    /// The position of a policy in the application's list.
+    pub(crate) fn position(&self, shape: &Shape, bit: u32) -> Option<u32> {
+        self.positions.get((shape.positions + bit) as usize).copied()
     }
 }

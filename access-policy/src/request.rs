@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr};
 
 use crate::{
-    country::CountryCode, error::Error, fact::Fact, host::Host, identity::Identity,
+    country::CountryCode, error::Error, fact::Fact, host::Host, identity::Identity, limits,
     path::RequestPath, risk::RiskLevel,
 };
 
@@ -31,7 +31,7 @@ use crate::{
 pub struct Request<'a> {
     host: Host<'a>,
     path: RequestPath<'a>,
-    identity: Option<&'a Identity>,
+    identity: Option<&'a Identity<'a>>,
     pub(crate) facts: Facts<'a>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Facts<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'r> {
     pub(crate) facts: &'r Facts<'r>,
-    pub(crate) identity: Option<&'r Identity>,
+    pub(crate) identity: Option<&'r Identity<'r>>,
 }
 
 /// What became of the service token that a request presented, if any.
@@ -103,6 +103,7 @@ impl<'a> Request<'a> {
     ///
     /// When the host is not a legal name or address or carries user information, or when the path
     /// does not start with `/`, has a fragment or exceeds 16 KiB. Answer 400.
+    #[inline]
     pub fn new(host: &'a str, path: &'a str) -> Result<Self, Error> {
         Ok(Self {
             host: Host::parse(host)?,
@@ -113,12 +114,14 @@ impl<'a> Request<'a> {
     }
 
     /// Supplies the address of the visitor. IPv4-mapped IPv6 counts as IPv4.
+    #[inline]
     pub fn client_ip(mut self, address: IpAddr) -> Self {
         self.facts.client_ip = Fact::Known(address.to_canonical());
         self
     }
 
     /// Supplies the country of the visitor's address.
+    #[inline]
     pub fn country(mut self, country: impl Into<Fact<CountryCode>>) -> Self {
         self.facts.country = country.into();
         self
@@ -126,54 +129,65 @@ impl<'a> Request<'a> {
 
     /// Supplies the common name of the valid client certificate that was presented, or
     /// [`Fact::Absent`] if none was.
+    #[inline]
     pub fn certificate(mut self, common_name: impl Into<Fact<&'a str>>) -> Self {
         self.facts.certificate = common_name.into();
         self
     }
 
-    /// Supplies the ids of the posture checks that the visitor's device passes now.
+    /// Supplies the ids of the posture checks that the visitor's device passes now. More than 10,000
+    /// count as unavailable.
+    #[inline]
     pub fn device_posture(mut self, passed: impl Into<Fact<&'a [&'a str]>>) -> Self {
-        self.facts.posture = passed.into();
+        self.facts.posture = bounded(passed.into());
         self
     }
 
-    /// Supplies the ids of the applications for which the request carries a valid token.
+    /// Supplies the ids of the applications for which the request carries a valid token. More than
+    /// 10,000 count as unavailable.
+    #[inline]
     pub fn linked_app_tokens(mut self, apps: impl Into<Fact<&'a [&'a str]>>) -> Self {
-        self.facts.linked_app_tokens = apps.into();
+        self.facts.linked_app_tokens = bounded(apps.into());
         self
     }
 
     /// Supplies the visitor's level of risk.
+    #[inline]
     pub fn risk_level(mut self, level: impl Into<Fact<RiskLevel>>) -> Self {
         self.facts.risk = level.into();
         self
     }
 
     /// Supplies what became of the service token in the request.
+    #[inline]
     pub fn service_token(mut self, token: ServiceToken<'a>) -> Self {
         self.facts.service_token = token;
         self
     }
 
-    /// Supplies the answers of external evaluations that a decision asked for.
+    /// Supplies the answers of external evaluations that a decision asked for. The first 10,000 count.
+    #[inline]
     pub fn external_answers(mut self, answers: &'a [ExternalAnswer<'a>]) -> Self {
-        self.facts.external = answers;
+        self.facts.external = answers.get(..limits::MAX_IDENTITY_GROUPS).unwrap_or(answers);
         self
     }
 
     /// States that the request is a CORS preflight.
+    #[inline]
     pub fn preflight(mut self, preflight: Preflight<'a>) -> Self {
         self.facts.preflight = Some(preflight);
         self
     }
 
     /// Supplies who the visitor has proved to be.
-    pub fn identity(mut self, identity: &'a Identity) -> Self {
+    #[inline]
+    pub fn identity(mut self, identity: &'a Identity<'a>) -> Self {
         self.identity = Some(identity);
         self
     }
 
     /// Takes the identity away: the same request before a login.
+    #[inline]
     pub fn without_identity(mut self) -> Self {
         self.identity = None;
         self
@@ -200,7 +214,7 @@ impl<'a> Request<'a> {
     }
 
     /// Returns the visitor's identity, if there was a login.
-    pub fn known_identity(&self) -> Option<&'a Identity> {
+    pub fn known_identity(&self) -> Option<&'a Identity<'a>> {
         self.identity
     }
 
@@ -210,6 +224,13 @@ impl<'a> Request<'a> {
 
     pub(crate) fn request_path(&self) -> &RequestPath<'a> {
         &self.path
+    }
+}
+
+fn bounded<'a>(ids: Fact<&'a [&'a str]>) -> Fact<&'a [&'a str]> {
+    match ids {
+        Fact::Known(ids) if ids.len() > limits::MAX_IDENTITY_GROUPS => Fact::Unavailable,
+        ids => ids,
     }
 }
 

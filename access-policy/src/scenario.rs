@@ -207,7 +207,7 @@ impl Scenario {
         Ok(ask(&request))
     }
 
-    fn identity(&self) -> Result<Option<Identity>, Error> {
+    fn identity(&self) -> Result<Option<Identity<'_>>, Error> {
         let Some(email) = &self.email else {
             return Ok(None);
         };
@@ -247,13 +247,12 @@ impl Scenario {
     }
 }
 
-impl Identity {
+impl Identity<'_> {
     fn write_to(&self, scenario: &mut Scenario, absent: &mut BTreeSet<FactName>) {
         scenario.email = Some(self.email().to_string());
         scenario.provider = self.known_provider().known().map(str::to_owned);
         let groups = note(FactName::Groups, self.known_groups(), absent);
-        scenario.groups =
-            groups.map(|groups| groups.iter().map(|group| group.text.to_string()).collect());
+        scenario.groups = groups.map(|groups| groups.map(str::to_owned).collect());
         scenario.github = note(FactName::GithubOrganizations, self.github_organizations(), absent)
             .map(|organizations| {
                 let pairs = organizations.map(|(name, teams)| (name.to_owned(), teams.to_vec()));

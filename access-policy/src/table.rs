@@ -1,44 +1,120 @@
 //! Immutable look-up tables. They hold what was configured and nothing a visitor sent, so a visitor
 //! can't make them slow; the longest search is known when they are built.
 
-use std::hash::BuildHasher as _;
+use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
-/// Finds positions by hash; the caller compares what lies there.
+use crate::steps;
+
+/// Texts, each once, in one piece of memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Texts {
+    /// Each text behind its length.
+    bytes: Box<[u8]>,
+}
+
+/// A text of [`Texts`]; equal texts have equal numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Text(u32);
+
+impl Texts {
+    pub(crate) fn get(&self, text: Text) -> &[u8] {
+        text_in(&self.bytes, text)
+    }
+}
+
+fn text_in(bytes: &[u8], text: Text) -> &[u8] {
+    let head = bytes.get(text.0 as usize..).and_then(|rest| rest.split_first_chunk());
+    let Some((len, rest)) = head else {
+        return &[];
+    };
+    rest.get(..u32::from_le_bytes(*len) as usize).unwrap_or_default()
+}
+
+/// Gathers texts.
+#[derive(Debug, Default)]
+pub(crate) struct TextsBuilder<'a> {
+    known: HashMap<&'a str, Text, FixedState>,
+    bytes: Vec<u8>,
+}
+
+impl<'a> TextsBuilder<'a> {
+    pub(crate) fn text(&mut self, text: &'a str) -> Text {
+        let bytes = &mut self.bytes;
+        *self.known.entry(text).or_insert_with(|| {
+            // INVARIANT: documents are smaller than 4 GiB.
+            let at = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
+            bytes.extend_from_slice(&len.to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+            Text(at)
+        })
+    }
+
+    pub(crate) fn get(&self, text: Text) -> &[u8] {
+        text_in(&self.bytes, text)
+    }
+
+    pub(crate) fn finish(self) -> Texts {
+        Texts { bytes: self.bytes.into() }
+    }
+}
+
+/// Finds numbers by texts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
-    /// Hash and position; a free slot holds [`FREE`]. The length is a power of two.
-    slots: Box<[(u32, u32)]>,
+    /// The length is a power of two.
+    slots: Box<[Slot]>,
     longest_search: u32,
 }
 
+/// What lies under a hash, of which half is kept.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    hash: u32,
+    /// [`FREE`] if nothing lies here.
+    text: Text,
+    value: u32,
+}
+
 impl Table {
-    /// Files positions 0, 1, 2.. under these hashes.
-    pub(crate) fn new(hashes: impl ExactSizeIterator<Item = u64>) -> Self {
+    /// Files values under texts, each with its hash. A text may come more than once.
+    pub(crate) fn new(entries: impl ExactSizeIterator<Item = (u64, Text, u32)>) -> Self {
         // At most half full, so that searches stay short.
-        let len = (hashes.len() * 2).next_power_of_two().max(2);
-        let mut table = Self { slots: vec![(0, FREE); len].into_boxed_slice(), longest_search: 1 };
-        for (position, hash) in (0..).zip(hashes) {
-            table.insert(hash, position);
+        let len = (entries.len() * 2).next_power_of_two().max(2);
+        let free = Slot { hash: 0, text: FREE, value: 0 };
+        let mut table = Self { slots: vec![free; len].into_boxed_slice(), longest_search: 1 };
+        for (hash, text, value) in entries {
+            table.insert(hash, text, value);
         }
         table
     }
 
-    /// The position that lies under this hash and that `is_it` confirms.
-    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let (short, start) = split(hash);
+    /// What may lie under a hash; the caller compares the texts.
+    pub(crate) fn candidates(&self, hash: u64) -> impl Iterator<Item = (Text, u32)> {
+        let (short, mut at) = split(hash);
         let mask = self.slots.len().wrapping_sub(1);
-        for step in 0..self.slots.len() {
-            let &(known, position) = self.slots.get(start.wrapping_add(step) & mask)?;
-            if position == FREE {
-                return None;
+        std::iter::from_fn(move || {
+            loop {
+                // INVARIANT: at most half of the slots are taken, so there is an end to it.
+                let slot = self.slots.get(at & mask)?;
+                steps::take(1);
+                at = at.wrapping_add(1);
+                if slot.text == FREE {
+                    return None;
+                }
+                if slot.hash == short {
+                    return Some((slot.text, slot.value));
+                }
             }
-            if known == short && is_it(position) {
-                return Some(position);
-            }
-        }
-        None
+        })
+    }
+
+    /// What lies under a text.
+    pub(crate) fn find(&self, texts: &Texts, hash: u64, text: &[u8]) -> Option<u32> {
+        let mut candidates = self.candidates(hash);
+        candidates.find(|(known, _)| texts.get(*known) == text).map(|(_, value)| value)
     }
 
     /// How many slots a search looks at, at most.
@@ -46,14 +122,14 @@ impl Table {
         self.longest_search
     }
 
-    fn insert(&mut self, hash: u64, position: u32) {
+    fn insert(&mut self, hash: u64, text: Text, value: u32) {
         let (short, start) = split(hash);
         let mask = self.slots.len() - 1;
         for step in 0..self.slots.len() {
             if let Some(slot) = self.slots.get_mut(start.wrapping_add(step) & mask)
-                && slot.1 == FREE
+                && slot.text == FREE
             {
-                *slot = (short, position);
+                *slot = Slot { hash: short, text, value };
                 let steps = u32::try_from(step).unwrap_or(u32::MAX);
                 self.longest_search = self.longest_search.max(steps.saturating_add(2));
                 return;
@@ -62,91 +138,40 @@ impl Table {
     }
 }
 
-/// Texts, each once, known by small numbers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Symbols {
-    bytes: Box<str>,
-    /// Where each text ends; it begins where the one before ends.
-    ends: Box<[u32]>,
-    table: Table,
+/// The same for the same text, in every run.
+#[inline]
+pub(crate) fn hash_of(text: &[u8]) -> u64 {
+    hash(text, 0)
 }
 
-impl Symbols {
-    /// The number of a text.
-    pub(crate) fn find(&self, text: &str) -> Option<u32> {
-        self.table.find(hash_of(text), |symbol| self.text(symbol) == text)
-    }
-
-    pub(crate) fn longest_search(&self) -> u32 {
-        self.table.longest_search()
-    }
-
-    fn text(&self, symbol: u32) -> &str {
-        let at = symbol as usize;
-        let end = self.ends.get(at).map_or(0, |&end| end as usize);
-        let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
-        self.bytes.get(start.unwrap_or(0) as usize..end).unwrap_or_default()
-    }
+/// The same for texts that differ in the case of ASCII letters alone. Some others share it too.
+#[inline]
+pub(crate) fn folded_hash_of(text: &[u8]) -> u64 {
+    hash(text, 0x2020_2020_2020_2020)
 }
 
-/// Gives numbers to texts.
-#[derive(Debug, Default)]
-pub(crate) struct SymbolsBuilder {
-    numbers: std::collections::HashMap<Box<str>, u32, FixedState>,
-    order: Vec<Box<str>>,
-}
-
-impl SymbolsBuilder {
-    pub(crate) fn number(&mut self, text: &str) -> u32 {
-        if let Some(&number) = self.numbers.get(text) {
-            return number;
-        }
-        let number = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
-        self.numbers.insert(text.into(), number);
-        self.order.push(text.into());
-        number
+/// Eight bytes at a time, with these bits set in each. Nobody but the administrator chooses what is in
+/// a table, so mixing well is enough.
+#[inline]
+fn hash(text: &[u8], set: u64) -> u64 {
+    let mut state = text.len() as u64;
+    let mut mix = |word: u64| {
+        state = (state.rotate_left(23) ^ (word | set)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    };
+    let (words, rest) = text.as_chunks::<8>();
+    for word in words {
+        mix(u64::from_le_bytes(*word));
     }
-
-    pub(crate) fn finish(self) -> Symbols {
-        let mut bytes = String::new();
-        let mut ends = Vec::with_capacity(self.order.len());
-        for text in &self.order {
-            bytes.push_str(text);
-            // INVARIANT: documents are smaller than 4 GiB.
-            ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        }
-        let table = Table::new(self.order.iter().map(hash_of));
-        Symbols { bytes: bytes.into(), ends: ends.into(), table }
+    if let (Some(last), false) = (text.last_chunk::<8>(), rest.is_empty()) {
+        mix(u64::from_le_bytes(*last));
+    } else if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        mix(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
+    } else {
+        mix(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
     }
-}
-
-/// A set of numbers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Set {
-    values: Box<[u64]>,
-    table: Table,
-}
-
-impl Set {
-    pub(crate) fn new(mut values: Vec<u64>) -> Self {
-        values.sort_unstable();
-        values.dedup();
-        let table = Table::new(values.iter().map(|&value| hash_of(value)));
-        Self { values: values.into(), table }
-    }
-
-    pub(crate) fn contains(&self, value: u64) -> bool {
-        self.table.find(hash_of(value), |at| self.values.get(at as usize) == Some(&value)).is_some()
-    }
-
-    pub(crate) fn longest_search(&self) -> u32 {
-        self.table.longest_search()
-    }
-}
-
-/// The same for the same value, in every run.
-pub(crate) fn hash_of(value: impl std::hash::Hash) -> u64 {
-    FixedState::with_seed(0x5e_6b_6d_6f_72_69).hash_one(value)
+    state ^= state >> 32;
+    state = state.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    state ^ state >> 32
 }
 
 /// The half that is kept for comparison, and where to begin the search.
@@ -155,8 +180,8 @@ fn split(hash: u64) -> (u32, usize) {
     ((hash >> 32) as u32, hash as u32 as usize)
 }
 
-/// No position: tables hold fewer than four billion.
-const FREE: u32 = u32::MAX;
+/// No text: there are fewer than four billion bytes.
+const FREE: Text = Text(u32::MAX);
 
 #[cfg(test)]
 mod tests {
@@ -164,31 +189,39 @@ mod tests {
 
     #[test]
     fn finds_what_was_filed_and_nothing_else() {
-        let mut builder = SymbolsBuilder::default();
-        let texts: Vec<_> = (0..1_000).map(|n| format!("text {n}")).collect();
-        let numbers: Vec<_> = texts.iter().map(|text| builder.number(text)).collect();
-        assert_eq!(builder.number("text 7"), numbers[7]);
-        let symbols = builder.finish();
-        for (text, number) in texts.iter().zip(&numbers) {
-            assert_eq!(symbols.find(text), Some(*number));
+        let names: Vec<_> = (0..1_000).map(|n| format!("text {n}")).collect();
+        let mut builder = TextsBuilder::default();
+        let filed: Vec<_> = names.iter().map(|name| builder.text(name)).collect();
+        assert_eq!(builder.text("text 7"), filed[7]);
+        let texts = builder.finish();
+        let entries = names.iter().zip(&filed).zip(0..1_000);
+        let table = Table::new(entries.map(|((n, t), at)| (hash_of(n.as_bytes()), *t, at)));
+        let find = |name: &str| table.find(&texts, hash_of(name.as_bytes()), name.as_bytes());
+        for (name, at) in names.iter().zip(0..) {
+            assert_eq!(find(name), Some(at));
         }
-        assert_eq!(symbols.find("text 1000"), None);
-        assert_eq!(symbols.find(""), None);
-        assert_eq!(Symbols::default().find("x"), None);
+        assert_eq!(find("text 1000"), None);
+        assert_eq!(find(""), None);
+        assert_eq!(Table::default().find(&texts, 0, b"x"), None);
     }
 
     #[test]
     fn equal_hashes_are_told_apart() {
-        let table = Table::new([7, 7, 7].into_iter());
-        assert_eq!(table.find(7, |position| position == 2), Some(2));
-        assert_eq!(table.find(7, |_| false), None);
+        let mut builder = TextsBuilder::default();
+        let [a, b, c] = ["a", "b", "c"].map(|name| builder.text(name));
+        let texts = builder.finish();
+        let table = Table::new([(7, a, 0), (7, b, 1), (7, c, 2)].into_iter());
+        assert_eq!(table.find(&texts, 7, b"c"), Some(2));
+        assert_eq!(table.find(&texts, 7, b"d"), None);
         assert!(table.longest_search() >= 4);
     }
 
     #[test]
-    fn sets_hold_their_values() {
-        let set = Set::new(vec![3, 1, u64::MAX, 3]);
-        assert!(set.contains(3) && set.contains(1) && set.contains(u64::MAX));
-        assert!(!set.contains(2) && !Set::new(Vec::new()).contains(0));
+    fn letter_case_does_not_change_a_folded_hash() {
+        let hash = |text: &str| folded_hash_of(text.as_bytes());
+        assert_eq!(hash("Ops@Example.JP-and-more"), hash("oPS@example.jp-AND-more"));
+        assert_ne!(hash("ops"), hash("dev"));
+        assert_ne!(hash("ops"), hash("ops\0"));
+        assert_ne!(hash("ops"), hash("opsops"));
     }
 }

@@ -8,8 +8,9 @@ use crate::evaluate::Verdict;
 pub struct Trace {
     application: Option<u32>,
     policy: Option<u32>,
-    marks: u64,
     asked: u32,
+    matched: u32,
+    not_matched: u32,
 }
 
 /// How a policy, or one of its rules, came out.
@@ -31,8 +32,9 @@ impl Trace {
         Self {
             application: application.and_then(|at| u32::try_from(at).ok()),
             policy: verdict.policy,
-            marks: verdict.marks,
             asked: verdict.asked,
+            matched: verdict.matched,
+            not_matched: verdict.not_matched,
         }
     }
 
@@ -54,11 +56,15 @@ impl Trace {
     /// Returns how the first 32 policies came out, in the order in which they are asked: bypass and
     /// service policies first.
     pub fn marks(&self) -> impl Iterator<Item = Mark> {
-        let marks = self.marks;
-        (0..self.asked.min(32)).map(move |at| match marks >> (2 * at) & 3 {
-            1 => Mark::Matched,
-            2 => Mark::NotMatched,
-            _ => Mark::Unknown,
+        let (matched, not_matched) = (self.matched, self.not_matched);
+        (0..self.asked.min(32)).map(move |at| {
+            if matched >> at & 1 != 0 {
+                Mark::Matched
+            } else if not_matched >> at & 1 != 0 {
+                Mark::NotMatched
+            } else {
+                Mark::Unknown
+            }
         })
     }
 }

@@ -25,6 +25,22 @@ impl Truth {
     /// Unknown for good.
     pub(crate) const MISSING: Self = Self(0);
 
+    /// Puts a value together from its four bits, each the lowest of a number.
+    pub(crate) fn from_bits(
+        is_true: u64,
+        is_false: u64,
+        could_be_true: u64,
+        could_be_false: u64,
+    ) -> Self {
+        let bit = |number: u64, bit| if number & 1 == 0 { 0 } else { bit };
+        Self(
+            bit(is_true, IS_TRUE)
+                | bit(is_false, IS_FALSE)
+                | bit(could_be_true, COULD_BE_TRUE)
+                | bit(could_be_false, COULD_BE_FALSE),
+        )
+    }
+
     pub(crate) fn is_true(self) -> bool {
         self.0 & IS_TRUE != 0
     }

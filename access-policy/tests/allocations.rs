@@ -1,4 +1,5 @@
-//! A decision with its trace allocates nothing on the heap, whatever it comes to.
+//! A decision with its trace allocates nothing on the heap, whatever it comes to; neither does reading
+//! the texts of a request that is in normal form, as nearly all are.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -50,6 +51,36 @@ fn a_decision_allocates_nothing() {
         outcomes.iter().map(|(outcome, ..)| *outcome).collect();
     assert!(distinct.len() >= 5, "the cases have become too much alike: {outcomes:?}");
 
+    for (set, json) in
+        [("small", few(1)), ("medium", medium()), ("large", large()), ("huge", few(1_000))]
+    {
+        let engine = Engine::compile(Policies::from_json(&json).unwrap()).unwrap();
+        let mut seen = Vec::with_capacity(8);
+        let mut quiet = Vec::with_capacity(8);
+        for (email, group, ip) in [
+            ("u7@example.com", "Dev", "10.0.0.9"),
+            ("x@elsewhere.example", "team-3", "10.0.7.9"),
+            ("x@elsewhere.example", "Dev", "10.0.0.9"),
+            ("u7@example.com", "Dev", "192.0.2.9"),
+        ] {
+            HEAP.reset_peak_usage();
+            let before = HEAP.current_usage();
+            let groups =
+                ["club-1", "club-2", "club-3", "club-4", "club-5", "club-6", "club-7", group];
+            let identity = Identity::parse(black_box(email)).unwrap();
+            let identity = identity.provider("idp").groups_from(&groups);
+            let request = Request::new(black_box("app0.example.com"), black_box("/a/b")).unwrap();
+            let request = request.client_ip(ip.parse().unwrap()).identity(&identity);
+            let decision = engine.decide(&request);
+            let policies_asked = black_box(decision.trace()).policies_asked();
+            seen.push((decision.outcome(), policies_asked));
+            quiet.push(HEAP.peak_usage() == before);
+        }
+        assert!(quiet.iter().all(|quiet| *quiet), "{set}: {quiet:?}");
+        let passes = seen.iter().filter(|(outcome, _)| outcome.is_pass()).count();
+        assert!(passes > 0 && passes < seen.len(), "{set}: {seen:?}");
+    }
+
     // The measurement itself must be able to fail.
     HEAP.reset_peak_usage();
     let before = HEAP.current_usage();
@@ -57,7 +88,7 @@ fn a_decision_allocates_nothing() {
     assert_ne!(HEAP.peak_usage(), before);
 }
 
-fn identity(email: &str) -> Identity {
+fn identity(email: &str) -> Identity<'static> {
     Identity::new(EmailAddress::parse(email).unwrap())
 }
 
@@ -82,4 +113,57 @@ fn engine() -> Engine {
             "exclude": [{{"ip": {{"ip": "203.0.113.0/24"}}}}]}}]}}"#
     );
     Engine::compile(Policies::from_json(&json).unwrap()).unwrap()
+}
+
+/// Applications of one policy of three rules.
+fn few(applications: usize) -> String {
+    let application = |n: usize| {
+        format!(
+            r#"{{"id": "{n}", "domain": "app{n}.example.com", "policies": [{{"name": "p", "decision": "allow",
+                "include": [{{"email_domain": {{"domain": "example.com"}}}},
+                            {{"email": {{"email": "o{n}@partner.example"}}}}],
+                "require": [{{"ip": {{"ip": "10.0.0.0/16"}}}}]}}]}}"#
+        )
+    };
+    format!("[{}]", (0..applications).map(application).collect::<Vec<_>>().join(","))
+}
+
+/// An application of ten policies of twenty rules.
+fn medium() -> String {
+    let policy = |at: usize| {
+        let email =
+            |n: usize| format!(r#"{{"email": {{"email": "u{}@example.com"}}}}"#, at * 10 + n);
+        let group = |n: usize| {
+            format!(r#"{{"okta": {{"name": "team-{}", "identity_provider_id": "idp"}}}}"#, at + n)
+        };
+        let network = |n: usize| format!(r#"{{"ip": {{"ip": "203.0.{n}.0/24"}}}}"#);
+        let (decision, rules) = match at {
+            0 => ("bypass", (0..20).map(network).collect::<Vec<_>>()),
+            1 => ("deny", (0..20).map(network).collect()),
+            _ => ("allow", (0..10).map(email).chain((0..10).map(group)).collect()),
+        };
+        format!(
+            r#"{{"name": "p{at}", "decision": "{decision}", "include": [{}],
+                "exclude": [{{"ip": {{"ip": "192.0.2.0/24"}}}}]}}"#,
+            rules.join(",")
+        )
+    };
+    let policies = (0..10).map(policy).collect::<Vec<_>>().join(",");
+    format!(r#"[{{"id": "a", "domain": "app0.example.com", "policies": [{policies}]}}]"#)
+}
+
+/// An application that admits 10,000 addresses or 200 groups, from 1,000 networks.
+fn large() -> String {
+    let emails = (0..10_000).map(|n| format!(r#"{{"email": {{"email": "u{n}@example.com"}}}}"#));
+    let groups = (0..200)
+        .map(|n| format!(r#"{{"okta": {{"name": "team-{n}", "identity_provider_id": "idp"}}}}"#));
+    let members = emails.chain(groups).collect::<Vec<_>>().join(",");
+    let network = |n: usize| format!(r#"{{"ip": {{"ip": "10.{}.{}.0/24"}}}}"#, n / 250, n % 250);
+    let networks = (0..1_000).map(network).collect::<Vec<_>>().join(",");
+    format!(
+        r#"{{"applications": [{{"id": "a", "domain": "app0.example.com", "policies": [
+              {{"name": "p", "decision": "allow", "include": [{members}],
+                "require": [{{"group": {{"id": "g"}}}}]}}]}}],
+            "groups": [{{"id": "g", "name": "g", "include": [{networks}]}}]}}"#
+    )
 }

@@ -10,7 +10,7 @@ use access_policy::{
 
 const PROVIDER: &str = "5a1e8b8c-0000-4000-8000-000000000001";
 
-fn read(fields: &str) -> Identity {
+fn read(fields: &str) -> Identity<'static> {
     let document = format!(
         r#"{{"email": "Hanako@Example.jp", "idp": {{"id": "{PROVIDER}", "type": "oidc"}},
             "geo": {{"country": "JP"}}, "user_uuid": "u", "account_id": "a", "iat": 1, "ip": "192.0.2.1",
@@ -20,7 +20,7 @@ fn read(fields: &str) -> Identity {
     Identity::from_get_identity_json(document.as_bytes()).unwrap()
 }
 
-fn hanako() -> Identity {
+fn hanako() -> Identity<'static> {
     Identity::new("hanako@example.jp".parse().unwrap()).provider(PROVIDER)
 }
 

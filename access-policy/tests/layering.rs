@@ -3,8 +3,9 @@
 use std::{fs, path::Path};
 
 /// Low to high. A new module takes its place here.
-const ORDER: [&str; 55] = [
+const ORDER: [&str; 58] = [
     "limits",
+    "steps",
     "error",
     "truth",
     "fact",
@@ -42,10 +43,12 @@ const ORDER: [&str; 55] = [
     "catalog",
     "outcome",
     "needs",
-    "program",
-    "compile",
-    "evaluate",
     "index",
+    "program",
+    "batch",
+    "compile",
+    "answers",
+    "evaluate",
     "trace",
     "scenario",
     "judgement",

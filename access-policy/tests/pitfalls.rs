@@ -21,12 +21,12 @@ fn allow(include: &str) -> Engine {
     ))
 }
 
-fn outcome_for(engine: &Engine, identity: &Identity) -> Outcome {
+fn outcome_for(engine: &Engine, identity: &Identity<'_>) -> Outcome {
     let request = Request::new("app.example.com", "/").unwrap().identity(identity);
     engine.decide(&request).outcome()
 }
 
-fn person(email: &str) -> Identity {
+fn person(email: &str) -> Identity<'static> {
     Identity::new(EmailAddress::parse(email).unwrap())
 }
 
@@ -321,7 +321,7 @@ fn groups_of_another_provider_do_not_count() {
     );
     let engine = allow(&rule);
     let member = |provider: &str| {
-        person("a@example.com").provider(provider).github_organization("acme", ["ops"])
+        person("a@example.com").provider(provider.to_owned()).github_organization("acme", ["ops"])
     };
     assert_eq!(outcome_for(&engine, &member(P)), Outcome::Allow);
     assert!(!outcome_for(&engine, &member("provider-2")).is_pass());

@@ -80,7 +80,7 @@ fn facts(random: &mut Random) -> Facts<'static> {
     }
 }
 
-fn identity(facts: &Facts<'_>) -> Option<Identity> {
+fn identity<'a>(facts: &Facts<'a>) -> Option<Identity<'a>> {
     let person = facts.person.as_ref()?;
     let mut identity = Identity::new(person.email.parse().unwrap());
     if let Some(provider) = person.provider {
@@ -92,7 +92,7 @@ fn identity(facts: &Facts<'_>) -> Option<Identity> {
     Some(identity)
 }
 
-fn request<'a>(facts: &Facts<'a>, identity: Option<&'a Identity>) -> Request<'a> {
+fn request<'a>(facts: &Facts<'a>, identity: Option<&'a Identity<'a>>) -> Request<'a> {
     let mut request = Request::new(facts.host, facts.path).unwrap();
     if let Some(address) = facts.address {
         request = request.client_ip(address);

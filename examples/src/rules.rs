@@ -71,7 +71,7 @@ impl Rules {
 
     /// The policies' view of a proven address. The login took it, so the policies can read it too,
     /// or refuse.
-    pub fn identity(&self, email: &str) -> Option<Identity> {
+    pub fn identity(&self, email: &str) -> Option<Identity<'static>> {
         let email = EmailAddress::parse(email).ok()?;
         Some(self.people.find(&email).unwrap_or_else(|| Identity::new(email)))
     }

@@ -22,7 +22,7 @@ pub(super) struct Session {
     pub audience: Audience,
     /// As it goes to the origin.
     pub token: String,
-    pub identity: Identity,
+    pub identity: Identity<'static>,
 }
 
 impl Gate {

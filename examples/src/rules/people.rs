@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 /// Identities by address.
 #[derive(Debug, Default)]
-pub struct People(HashMap<EmailAddress, Identity>);
+pub struct People(HashMap<String, Identity<'static>>);
 
 /// A whole file.
 #[derive(Debug, Deserialize)]
@@ -70,8 +70,8 @@ impl People {
     }
 
     /// What is known about the holder of an address.
-    pub fn find(&self, email: &EmailAddress) -> Option<Identity> {
-        self.0.get(email).cloned()
+    pub fn find(&self, email: &EmailAddress) -> Option<Identity<'static>> {
+        self.0.get(email.as_str()).cloned()
     }
 
     fn from_toml(text: &str) -> anyhow::Result<Self> {
@@ -94,11 +94,13 @@ impl People {
         )
     }
 
-    fn collect(identities: impl Iterator<Item = anyhow::Result<Identity>>) -> anyhow::Result<Self> {
+    fn collect(
+        identities: impl Iterator<Item = anyhow::Result<Identity<'static>>>,
+    ) -> anyhow::Result<Self> {
         let mut people = HashMap::new();
         for (at, identity) in (1..).zip(identities) {
             let identity = identity.with_context(|| format!("person {at}"))?;
-            if people.insert(identity.email().clone(), identity).is_some() {
+            if people.insert(identity.email().to_owned(), identity).is_some() {
                 bail!("person {at}: somebody before has the same address");
             }
         }
@@ -107,10 +109,10 @@ impl People {
 }
 
 impl Person {
-    fn identity(self, default: Option<&str>) -> anyhow::Result<Identity> {
+    fn identity(self, default: Option<&str>) -> anyhow::Result<Identity<'static>> {
         let mut identity = Identity::new(EmailAddress::parse(&self.email)?);
         if let Some(provider) = self.provider.as_deref().or(default) {
-            identity = identity.provider(provider);
+            identity = identity.provider(provider.to_owned());
         }
         match self.github {
             Some(organizations) if organizations.is_empty() => {
