@@ -145,9 +145,12 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const STALL_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// A body that is whole when its head is looked at, and not longer than this, waits for its reader
-/// without a task, an account or a time limit. [`CONCURRENT_STREAMS`] of them are 8 MB: beside
-/// [`HELD_BYTES`] they leave room in [`CONNECTION_WINDOW`], so that the others go on.
+/// without a task, an account or a time limit: its stream is over, and its room is given back at once.
 pub const SHORT_BODY_BYTES: usize = 8 * 1024;
+
+/// What such bodies of one connection may take until they are dropped: as much as the others. Beyond it, one more
+/// is kept like a long one.
+pub const SHORT_BODIES_BYTES: usize = HELD_BYTES;
 
 /// Small unread DATA frames that a connection may hold, in bytes charged by `h2` (256 less the
 /// frame's length for each); beyond it `h2` ends the connection. Bodies are taken

@@ -196,6 +196,7 @@ impl Link {
                 let held = self.driver.held().hurried(limits::STALL_PATIENCE);
                 let guard = Some(Box::new(place) as Box<_>);
                 let body = Incoming::new(&held, incoming, answer_length, upload, guard);
+                let body = body.over_if_whole();
                 Ok(response.map(|()| body))
             }
             Err(refusal) => {

@@ -171,6 +171,7 @@ impl<A: Authenticate> Acceptor<A> {
         match verdict {
             Ok((registered, place)) => {
                 control.respond(Ok(registered.clone()))?;
+                place.registered();
                 Ok(Connection::new(
                     *registration,
                     registered,
@@ -222,6 +223,13 @@ impl<A: Authenticate> Acceptor<A> {
 pub(super) struct Seated {
     seats: Arc<Mutex<Seats>>,
     seat: Seat,
+}
+
+impl Seated {
+    /// The registration is complete.
+    fn registered(&self) {
+        lock(&self.seats).handle_success(self.seat);
+    }
 }
 
 impl Drop for Seated {

@@ -260,7 +260,8 @@ impl Ready {
         let count = self.meter.bytes(Direction::ToVisitor);
         let held = self.in_flight.hurried();
         let guard = Box::new((self.in_flight, measured));
-        let body = Incoming::new(&held, body, length, upload, Some(guard)).counted(count);
+        let body = Incoming::new(&held, body, length, upload, Some(guard));
+        let body = body.over_if_whole().counted(count);
         response.map(|()| body)
     }
 

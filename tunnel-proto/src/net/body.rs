@@ -79,6 +79,18 @@ impl Incoming {
         }
     }
 
+    /// Lets go of its guard if the exchange is over already: all of the body is here, and nothing goes the
+    /// other way. A reader who does not come for it then takes nothing of the tunnel.
+    pub(crate) fn over_if_whole(mut self) -> Self {
+        let is_done = |upload: &AbortOnDrop| upload.0.is_finished();
+        if self.source.as_ref().is_none_or(Spill::is_whole)
+            && self.upload.as_ref().is_none_or(is_done)
+        {
+            self.guard = None;
+        }
+        self
+    }
+
     /// Counts its bytes.
     pub(crate) fn counted(self, count: ByteCount) -> Self {
         Self { count, ..self }

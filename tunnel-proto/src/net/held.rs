@@ -4,7 +4,10 @@ use std::{
     fmt,
     future::poll_fn,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Poll, ready},
     time::{Duration, Instant},
 };
@@ -24,6 +27,21 @@ pub(crate) struct Held {
 struct Shared {
     holdings: Mutex<Holdings>,
     crowd: OnceLock<Box<Crowd>>,
+    /// Bytes of short bodies, read or not.
+    short: AtomicUsize,
+}
+
+/// A short body's bytes, counted until this is dropped.
+#[derive(Debug)]
+pub(super) struct Short {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Drop for Short {
+    fn drop(&mut self) {
+        self.shared.short.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// How many streams are taken beyond those that leave room for others.
@@ -43,6 +61,13 @@ impl Held {
     /// Bodies that hold so much that windows shall shrink for them.
     pub(super) fn laden(&self) -> usize {
         self.lock().laden()
+    }
+
+    /// Room for a short body that is whole, until the value is dropped; nothing if all of them take too much.
+    pub(super) fn keep_short(&self, bytes: usize) -> Option<Short> {
+        let short = Short { shared: Arc::clone(&self.shared), bytes };
+        let before = self.shared.short.fetch_add(bytes, Ordering::Relaxed);
+        (before + bytes <= limits::SHORT_BODIES_BYTES).then_some(short)
     }
 
     /// Adds a body.
@@ -75,12 +100,12 @@ impl Account {
         self.held.lock().handle_arrival(self.key, bytes, now());
     }
 
-    /// The reader took bytes.
+    /// The reader is done with bytes.
     pub(super) fn read(&self, bytes: usize) {
         self.held.lock().handle_read(self.key, bytes, now());
     }
 
-    /// The reader is done with bytes: how many the sender may send for them.
+    /// How many bytes the sender may send for those that were read.
     pub(super) fn release(&self, bytes: usize) -> usize {
         self.held.lock().handle_release(self.key, bytes)
     }

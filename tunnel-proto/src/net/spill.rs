@@ -22,14 +22,14 @@ use tokio::task::AbortHandle;
 
 use super::{
     body::AbortOnDrop,
-    held::{Account, Held},
+    held::{Account, Held, Short},
 };
 use crate::limits;
 
 /// The reader's end.
 pub(super) enum Spill {
-    /// All of it is here, and it is short.
-    Whole { stream: RecvStream, queue: Queue },
+    /// All of it is here, and it is short. Nothing of the tunnel waits for its reader.
+    Whole { queue: Queue, _short: Short },
     /// More may come, or it is long. The task ends with the reader.
     Coming { shared: Arc<Shared>, _task: AbortOnDrop },
 }
@@ -77,8 +77,13 @@ impl Spill {
     pub(super) fn new(mut stream: RecvStream, held: &Held, other_way: Option<AbortHandle>) -> Self {
         let mut queue = Queue::default();
         let is_whole = queue.poll_fill(&mut stream, &mut Context::from_waker(Waker::noop()));
-        if is_whole.is_ready() && queue.bytes <= limits::SHORT_BODY_BYTES {
-            return Self::Whole { stream, queue };
+        if is_whole.is_ready()
+            && queue.bytes <= limits::SHORT_BODY_BYTES
+            && let Some(short) = held.keep_short(queue.bytes)
+        {
+            // An error means that the stream is over, and its room with it.
+            let _ = stream.flow_control().release_capacity(queue.bytes);
+            return Self::Whole { queue, _short: short };
         }
         let account = held.open();
         account.arrived(queue.bytes);
@@ -109,19 +114,23 @@ impl Spill {
         }
     }
 
-    /// Lets the sender send as much again, or what its share allows of it.
+    /// Whether all of it is here and short.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole { .. })
+    }
+
+    /// The reader has come back for more, so it is done with these bytes: the sender may send as much again,
+    /// or what its share allows of it.
     pub(super) fn release(&mut self, bytes: usize) {
-        // An error means that the stream is over; the next poll tells how.
-        let _ = match self {
-            Self::Whole { stream, .. } => stream.flow_control().release_capacity(bytes),
-            Self::Coming { shared, .. } => {
-                let given = shared.account.release(bytes);
-                match &mut shared.state().flow_control {
-                    Some(flow_control) if given > 0 => flow_control.release_capacity(given),
-                    _ => Ok(()),
-                }
-            }
-        };
+        let Self::Coming { shared, .. } = self else { return };
+        shared.account.read(bytes);
+        let given = shared.account.release(bytes);
+        if let Some(flow_control) = &mut shared.state().flow_control
+            && given > 0
+        {
+            // An error means that the stream is over; the next poll tells how.
+            let _ = flow_control.release_capacity(given);
+        }
     }
 
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Spilled, h2::Error>> {
@@ -133,10 +142,6 @@ impl Spill {
                     state.reader = Some(cx.waker().clone());
                     return Poll::Pending;
                 };
-                drop(state);
-                if let Ok(Spilled::Data(data)) = &next {
-                    shared.account.read(data.len());
-                }
                 Poll::Ready(next)
             }
         }

@@ -64,7 +64,7 @@ impl Holdings {
         self.recount(before, before + bytes);
     }
 
-    /// The reader took bytes.
+    /// The reader is done with bytes that it took: it has come back for more.
     pub(crate) fn handle_read(&mut self, key: u64, bytes: usize, now: Instant) {
         let Some(body) = self.bodies.get_mut(&key) else { return };
         body.since = now;

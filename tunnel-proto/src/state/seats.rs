@@ -7,7 +7,8 @@ use crate::id::{ConnectorId, TunnelId};
 /// The seats of registered connections.
 ///
 /// A connection with the same connector and index as one that is there takes over its seat: it is the
-/// same connector come back, and the older one is about to be closed.
+/// same connector come back, and the older one is closed once that is certain. If it never is, the older one
+/// has its seat again.
 #[derive(Debug)]
 pub(crate) struct Seats {
     tunnel_most: usize,
@@ -22,12 +23,16 @@ struct Taken {
     connector: ConnectorId,
     index: u8,
     number: u64,
+    /// Who sat here before, until it is certain that another does.
+    before: Option<u64>,
 }
 
 /// One connection's seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seat {
     tunnel: TunnelId,
+    connector: ConnectorId,
+    index: u8,
     number: u64,
 }
 
@@ -60,6 +65,7 @@ impl Seats {
             seats.iter_mut().find(|seat| seat.connector == connector && seat.index == index)
         });
         if let Some(left_over) = left_over {
+            left_over.before = left_over.before.or(Some(left_over.number));
             left_over.number = number;
         } else {
             if count >= self.tunnel_most {
@@ -68,24 +74,52 @@ impl Seats {
             if self.taken >= self.most {
                 return Err(Full::All(self.taken));
             }
-            self.tunnels.entry(tunnel).or_default().push(Taken { connector, index, number });
+            self.tunnels.entry(tunnel).or_default().push(Taken {
+                connector,
+                index,
+                number,
+                before: None,
+            });
             self.taken += 1;
         }
         self.next += 1;
-        Ok(Seat { tunnel, number })
+        Ok(Seat { tunnel, connector, index, number })
     }
 
-    /// A connection has ended.
+    /// A connection's registration is complete: who had its seat before is about to be closed.
+    pub(crate) fn handle_success(&mut self, seat: Seat) {
+        let Some(seats) = self.tunnels.get_mut(&seat.tunnel) else { return };
+        let number = Some(seat.number);
+        let is_same =
+            |taken: &&mut Taken| taken.connector == seat.connector && taken.index == seat.index;
+        if let Some(taken) = seats.iter_mut().find(is_same) {
+            // Yet another may have begun meanwhile.
+            taken.before = number.filter(|number| *number != taken.number);
+        }
+    }
+
+    /// A connection has ended, or its registration has failed.
     pub(crate) fn handle_end(&mut self, seat: Seat) {
         let Some(seats) = self.tunnels.get_mut(&seat.tunnel) else { return };
         // Not there: another took it over.
-        if let Some(at) = seats.iter().position(|taken| taken.number == seat.number) {
-            seats.swap_remove(at);
-            self.taken -= 1;
+        let Some(at) = seats.iter().position(|taken| taken.holds(seat.number)) else { return };
+        match seats[at].before.take() {
+            Some(before) if before != seat.number => seats[at].number = before,
+            Some(_) => {}
+            None => {
+                seats.swap_remove(at);
+                self.taken -= 1;
+            }
         }
         if seats.is_empty() {
             self.tunnels.remove(&seat.tunnel);
         }
+    }
+}
+
+impl Taken {
+    fn holds(&self, number: u64) -> bool {
+        self.number == number || self.before == Some(number)
     }
 }
 
@@ -120,6 +154,7 @@ mod tests {
         let mut seats = Seats::new(1, 1);
         let old = seats.handle_registration(tunnel(1), connector(1), 0).unwrap();
         let new = seats.handle_registration(tunnel(1), connector(1), 0).unwrap();
+        seats.handle_success(new);
         seats.handle_end(old);
         let other = seats.handle_registration(tunnel(1), connector(1), 1);
         assert_eq!(other, Err(Full::Tunnel(1)), "the end of the old one frees nothing");
@@ -127,5 +162,48 @@ mod tests {
         seats.handle_end(new);
         assert!(seats.tunnels.is_empty());
         seats.handle_registration(tunnel(1), connector(1), 1).unwrap();
+    }
+
+    #[test]
+    fn whoever_only_begins_to_take_over_a_seat_frees_none() {
+        let full = Err(Full::Tunnel(1));
+        let mut seats = Seats::new(1, 1);
+        let old = seats.handle_registration(tunnel(1), connector(1), 0).unwrap();
+        seats.handle_success(old);
+        for _ in 0..3 {
+            let new = seats.handle_registration(tunnel(1), connector(1), 0).unwrap();
+            let newer = seats.handle_registration(tunnel(1), connector(1), 0).unwrap();
+            seats.handle_end(new);
+            seats.handle_end(newer);
+            assert_eq!(
+                seats.handle_registration(tunnel(1), connector(2), 0),
+                full,
+                "the old one is there"
+            );
+        }
+        // One of two comes through, then the old one is closed and the other gives up.
+        let new = seats.handle_registration(tunnel(1), connector(1), 0).unwrap();
+        let newer = seats.handle_registration(tunnel(1), connector(1), 0).unwrap();
+        seats.handle_success(new);
+        seats.handle_end(old);
+        seats.handle_end(newer);
+        assert_eq!(
+            seats.handle_registration(tunnel(1), connector(2), 0),
+            full,
+            "the new one is there"
+        );
+        seats.handle_end(new);
+        assert!(seats.tunnels.is_empty());
+        // The old one ends while another begins and gives up.
+        let old = seats.handle_registration(tunnel(1), connector(1), 0).unwrap();
+        let new = seats.handle_registration(tunnel(1), connector(1), 0).unwrap();
+        seats.handle_end(old);
+        assert_eq!(
+            seats.handle_registration(tunnel(1), connector(2), 0),
+            full,
+            "another has begun"
+        );
+        seats.handle_end(new);
+        assert!(seats.tunnels.is_empty());
     }
 }
