@@ -17,6 +17,7 @@ use tunnel_proto::{
     Credentials, Error, TunnelId,
     connector::{self, Connector, TlsDialer},
     ingress::{ConfigurationFile, Settings},
+    limits,
 };
 
 pub use self::{
@@ -162,7 +163,16 @@ pub async fn run(
         .grace_period(options.grace_period.unwrap_or(Duration::from_secs(30)))
         .on_event(move |event| tell(&reporter, &event));
     if let Some(json) = told {
-        connector = connector.local_configuration(json);
+        let most = limits::TOLD_CONFIGURATION_BYTES;
+        if json.len() <= most {
+            connector = connector.local_configuration(json);
+        } else {
+            let bytes = json.len();
+            warn!(
+                bytes,
+                most, "the rules are too long to be shown at the edge; they hold all the same"
+            );
+        }
     } else {
         // Rules of one's own are one's own: an edge can't change them.
         warn!(

@@ -10,6 +10,10 @@ pub const RPC_MESSAGE_BYTES_ANONYMOUS: usize = 64 * 1024;
 /// local configuration there. A longer one ends the stream.
 pub const RPC_MESSAGE_BYTES: usize = 1024 * 1024;
 
+/// The local configuration that a connector reports: what fits into one message of [`RPC_MESSAGE_BYTES`] with
+/// what is around it.
+pub const TOLD_CONFIGURATION_BYTES: usize = RPC_MESSAGE_BYTES - 1024;
+
 /// Segments in one Cap'n Proto message. cloudflared sends one; the crate's own default is 512.
 pub const RPC_SEGMENTS: usize = 64;
 
@@ -260,6 +264,10 @@ pub const GRACE_PERIOD: Duration = Duration::from_secs(30);
 /// First and longest wait before a lost connection is dialed again: at once would be a burst from all
 /// connectors of an edge that restarts, and after a minute nobody wants to wait longer.
 pub const RECONNECT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// A connection that lasted at least this long ends an outage: the wait after it is short again. One that
+/// the edge drops as soon as it is registered does not.
+pub const STEADY_CONNECTION: Duration = Duration::from_secs(10);
 
 /// How long an edge may ask a connector to stay away. A longer wait is cut to it: an edge may ask for
 /// patience, but not for ever.

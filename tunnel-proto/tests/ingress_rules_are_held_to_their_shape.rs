@@ -26,6 +26,28 @@ fn everything_wrong_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn access_that_is_required_above_is_opened_only_by_who_says_so() {
+    let configuration = Configuration::from_yaml(
+        "
+originRequest: {access: {required: true, teamName: team, audTag: [a]}}
+ingress:
+  - {hostname: a.test, service: hello_world, originRequest: {access: {}}}
+  - {hostname: b.test, service: hello_world, originRequest: {access: {environment: fed}}}
+  - {hostname: c.test, service: hello_world, originRequest: {access: {required: false}}}
+  - {service: hello_world}
+",
+    )
+    .unwrap();
+    let told = configuration.to_local_configuration_json(&Settings::default());
+    let told: Value = serde_json::from_slice(told.as_ref()).unwrap();
+    for (rule, required) in [(0, true), (1, true), (2, false), (3, true)] {
+        let access = &told["ingress"][rule]["originRequest"]["access"];
+        assert_eq!(access["required"] == true, required, "{rule}");
+        assert_eq!(access["teamName"] == "team", required, "{rule}");
+    }
+}
+
+#[test]
 fn one_configuration_of_every_key() {
     let yaml = r#"
 originRequest: &all

@@ -164,3 +164,20 @@ async fn a_thousand_connectors_come_back_spread_over_their_backoff_window() {
         connector.task.abort();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_hangs_up_after_each_yes_is_dialed_less_and_less() {
+    let edge = Edge::start();
+    let mut events = edge.router.events();
+    let _connector = connect(&edge, credentials(), 1, |_| async { Response::new(full("")) });
+    let (start, mut registrations) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(600) {
+        if let tunnel_proto::edge::Event::Connected(_) = events.next().await.unwrap() {
+            registrations += 1;
+            for connection in edge.tunnel().connections() {
+                connection.close();
+            }
+        }
+    }
+    assert!((10..100).contains(&registrations), "{registrations} in ten minutes");
+}

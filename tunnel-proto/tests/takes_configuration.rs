@@ -77,6 +77,29 @@ async fn every_connector_gets_the_newest_configuration_once() {
     assert!(tunnel.set_configuration(6, "not json").unwrap_err().is_caller_fault());
 }
 
+#[tokio::test]
+async fn rules_too_long_to_be_told_are_the_callers_fault() {
+    let most = tunnel_proto::limits::TOLD_CONFIGURATION_BYTES;
+    let edge = Edge::start();
+    let telling = |bytes: usize| {
+        Connector::builder(credentials(), edge.dial())
+            .connections(1)
+            .local_configuration(vec![b' '; bytes])
+    };
+    let service =
+        tower::service_fn(|_| async { Ok::<_, std::convert::Infallible>(Response::new(full(""))) });
+    let error = telling(most + 1).service(service).map(drop).unwrap_err();
+    assert!(error.is_caller_fault());
+    assert_eq!(error.limit(), Some("TOLD_CONFIGURATION_BYTES"));
+
+    let _connector = start(telling(most), |_| async { Response::new(full("hello")) });
+    let tunnel = edge.wait_for(1).await;
+    let connection = tunnel.connections().remove(0);
+    // Longer than it takes to arrive.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(connection.phase(), Phase::Serving, "{:?}", connection.loss());
+}
+
 /// On one thread: nothing has been pushed when the first connection goes.
 #[tokio::test]
 async fn a_configuration_goes_over_the_next_connection_if_the_first_is_lost() {

@@ -188,8 +188,8 @@ impl Gate {
         origin_of(host, self.public_port)
     }
 
-    /// Numbers the requests, so that nobody can tell how many there are. An id is for finding a log line;
-    /// asking the system for random bytes would be one more system call for each.
+    /// A name for finding a log line: a keyed hash of the request's number, so that nobody can tell how many there
+    /// are. Random bytes would be one more system call for each.
     fn draw_id(&self) -> String {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         hex(&self.ids.hash_one(number).to_be_bytes())

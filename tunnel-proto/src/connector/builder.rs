@@ -71,8 +71,8 @@ impl<D: Dial> Builder<D> {
     }
 
     /// Tells the edge's operator the rules that this connector goes by: JSON in the shape of
-    /// cloudflared's configuration, `{"ingress":[{"service":"http://10.0.0.5"}]}`. At most 1 MiB;
-    /// nothing is told unless set.
+    /// cloudflared's configuration, `{"ingress":[{"service":"http://10.0.0.5"}]}`. At most
+    /// [`limits::TOLD_CONFIGURATION_BYTES`]; nothing is told unless set.
     #[must_use]
     pub fn local_configuration(mut self, json: impl Into<Vec<u8>>) -> Self {
         self.settings.local_configuration = Some(json.into());
@@ -118,6 +118,11 @@ impl<D: Dial> Builder<D> {
         if !(1..=most).contains(&asked) {
             let what = format!("{asked} connections; 1 to {most} are possible");
             return Err(Error::from(ErrorKind::Caller(what)).with_limit("CONNECTOR_CONNECTIONS"));
+        }
+        let told = self.settings.local_configuration.as_ref().map_or(0, Vec::len);
+        if told > limits::TOLD_CONFIGURATION_BYTES {
+            let what = format!("a local configuration of {told} bytes");
+            return Err(Error::from(ErrorKind::Caller(what)).with_limit("TOLD_CONFIGURATION_BYTES"));
         }
         let id = match self.id {
             Some(id) => id,

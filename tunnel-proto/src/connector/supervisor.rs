@@ -121,6 +121,7 @@ impl<D: Dial> Slot<D> {
         let mut failures: u8 = 0;
         loop {
             let succeeded = AtomicBool::new(false);
+            let began = now();
             let error = match self.attempt(service.clone(), failures, &succeeded).await {
                 Ok(()) => {
                     (self.settings.on_event)(Event::Disconnected { index: self.index });
@@ -130,8 +131,11 @@ impl<D: Dial> Slot<D> {
                 Err(error) => error,
             };
             if succeeded.into_inner() {
-                // The same edge first: it may only have been restarted.
-                down_since = now();
+                // The same edge first: it may only have been restarted. One that hangs up on whom it has just let
+                // in is not up again.
+                if began.elapsed() >= limits::STEADY_CONNECTION {
+                    down_since = now();
+                }
                 failures = 0;
             } else {
                 self.address += 1;

@@ -100,7 +100,11 @@ impl Router {
             match acceptor.accept_from(io, source).await {
                 Ok(connection) => Ok(self.attach(connection)),
                 Err(error) => {
-                    self.hub.tell(|| Event::Refused { source, reason: one_line(&error) });
+                    // Whoever leaves without a word was not turned away: cloudflared's probes do so.
+                    if error.refusal().is_some() || error.is_peer_fault() || error.limit().is_some()
+                    {
+                        self.hub.tell(|| Event::Refused { source, reason: one_line(&error) });
+                    }
                     Err(error)
                 }
             }

@@ -165,7 +165,10 @@ impl Options {
             bastion_mode: self.bastion_mode.or(above.bastion_mode),
             http2_origin: self.http2_origin.or(above.http2_origin),
             ip_rules: self.ip_rules.or_else(|| above.ip_rules.clone()),
-            access: self.access.or_else(|| above.access.clone()),
+            access: match (self.access, &above.access) {
+                (Some(own), Some(above)) => Some(own.below(above)),
+                (own, above) => own.or_else(|| above.clone()),
+            },
             asked,
         }
     }

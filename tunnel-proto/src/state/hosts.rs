@@ -10,7 +10,8 @@ use crate::limits;
 /// The hosts of one origin that have connections of their own. Knows no clock: `now` never goes back.
 ///
 /// A host is forgotten when it has not been asked for longer than its connections are kept; so there are
-/// never connections of more than [`limits::ORIGIN_HOSTS`] hosts.
+/// never connections of more than [`limits::ORIGIN_HOSTS`] hosts, unless an origin keeps them open longer than
+/// [`limits::ORIGIN_IDLE_TIMEOUT`] and is let.
 #[derive(Debug)]
 pub(crate) struct KnownHosts {
     /// How long a connection is kept, if not for ever.
@@ -41,10 +42,12 @@ impl KnownHosts {
     fn has_room(&mut self, now: Instant) -> bool {
         let is_full = |asked: &HashMap<_, _>| asked.len() >= limits::ORIGIN_HOSTS;
         if is_full(&self.asked)
-            && let Some(kept) = self.kept
             && self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::SOURCES_REST)
         {
             self.swept = Some(now);
+            // Where connections stay as long as the origin likes, their place does not: an origin closes them
+            // some day, and strangers could take all places for ever.
+            let kept = self.kept.unwrap_or(limits::ORIGIN_IDLE_TIMEOUT);
             // A request may have taken its time before its connection was kept.
             self.asked
                 .retain(|_, asked| now.saturating_duration_since(*asked) < kept.saturating_mul(2));
@@ -80,12 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn connections_kept_for_ever_keep_their_place() {
+    fn strangers_take_no_place_for_ever() {
         let start = start();
         let mut hosts = KnownHosts::new(None);
         for number in 0..limits::ORIGIN_HOSTS {
             assert!(hosts.handle_request(&number.to_string(), start));
         }
-        assert!(!hosts.handle_request("one.more.test", start + Duration::from_secs(1_000_000)));
+        assert!(!hosts.handle_request("one.more.test", start));
+        let later = start + 2 * limits::ORIGIN_IDLE_TIMEOUT;
+        assert!(hosts.handle_request("one.more.test", later));
     }
 }

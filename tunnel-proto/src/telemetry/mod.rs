@@ -23,7 +23,7 @@
 //! | [`STREAMS`] | counter | `kind` | streams begun |
 //! | [`OPEN_STREAMS`] | gauge | | streams open now |
 //! | [`BYTES`] | counter | `direction` | bytes of bodies, WebSockets and TCP flows: `to_origin`, `to_visitor` |
-//! | [`ERRORS`] | counter | `reason` | streams without a proper answer, see [`Error`](crate::Error): `busy`, `offline`, `unreachable`, `network`, `peer`, `caller`, `cancelled`, `untouched`, `overburdened`; `origin` if the connector got no answer |
+//! | [`ERRORS`] | counter | `reason` | streams without a proper answer, see [`Error`](crate::Error): `busy`, `offline`, `unreachable`, `network`, `peer`, `caller`, `cancelled`, `untouched`, `overburdened`, `refused`, `denied`, `internal`; `origin` if the connector got no answer |
 //! | [`FIRST_BYTE`] | histogram | | seconds from a request to the head of its answer |
 //! | [`REGISTRATIONS`] | counter | `outcome` | `registered` or `refused` |
 //! | [`CONNECTIONS`] | gauge | | registered connections |

@@ -12,7 +12,8 @@ use crate::ingress::{
 /// A rule's `access`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ingress) struct AccessRule {
-    required: bool,
+    /// Whether it is, if it says so.
+    required: Option<bool>,
     /// Cloudflare's own issuers are told by the team's name.
     team: Option<Team>,
     /// Ours: any issuer, told by its URL.
@@ -46,7 +47,7 @@ pub(in crate::ingress) struct Issuer {
 impl AccessRule {
     /// Lets nobody pass.
     pub(in crate::ingress) fn closed() -> Self {
-        Self { required: true, team: None, custom: None, audiences: Vec::new() }
+        Self { required: Some(true), team: None, custom: None, audiences: Vec::new() }
     }
 
     pub(in crate::ingress) fn read(at: &Place<'_>, report: &mut Report) -> Option<Self> {
@@ -98,13 +99,14 @@ impl AccessRule {
             unchecked(at, report);
         }
         // cloudflared checks nothing unless it is told to, whatever else stands there.
-        let required = required.unwrap_or(false);
+        let is_required = required.unwrap_or(false);
         // In a push such a rule lets nobody pass, as cloudflared's; a file's author is there to be told.
-        if required && at.source == Source::File && audiences.as_ref().is_some_and(Vec::is_empty) {
+        if is_required && at.source == Source::File && audiences.as_ref().is_some_and(Vec::is_empty)
+        {
             at.tell(report, "is required, but `audTag` names no application, so nobody would pass");
         }
         let audiences = audiences.unwrap_or_default();
-        if required && team.is_none() && issuer.is_none() {
+        if is_required && team.is_none() && issuer.is_none() {
             // cloudflared takes such a rule for a first step and then lets nobody pass. A push is
             // treated so, too: refusing it would leave older and more open rules in force.
             if !audiences.is_empty() || at.source == Source::File {
@@ -121,7 +123,12 @@ impl AccessRule {
     }
 
     pub(in crate::ingress) fn is_required(&self) -> bool {
-        self.required
+        self.required.unwrap_or(false)
+    }
+
+    /// What holds where this stands below `above`: only who says so opens what is closed above.
+    pub(in crate::ingress) fn below(self, above: &Self) -> Self {
+        if self.required.is_none() && above.is_required() { above.clone() } else { self }
     }
 
     /// Whose tokens open the rule; nobody's if there is none.
@@ -144,7 +151,7 @@ impl AccessRule {
 
     pub(in crate::ingress) fn to_json(&self) -> Json {
         let mut map = JsonMap::new();
-        map.insert("required".into(), self.required.into());
+        map.insert("required".into(), self.is_required().into());
         if let Some(team) = &self.team {
             map.insert("teamName".into(), json!(team.name));
             if !team.environment.is_empty() {
