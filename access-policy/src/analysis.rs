@@ -2,21 +2,21 @@
 //! what changes between two configurations. Every claim that something is possible comes with a
 //! witness, a request that was put to the engine.
 
-use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
 use crate::{
-    application::Application,
     catalog::Model,
-    destination::Destination,
+    diagram::{Assignment, TooLarge},
     engine::Engine,
+    neighbours::Neighbours,
     outcome::{Named, Outcome},
-    policy::Action,
-    rule::Rule,
+    region::Address,
     scenario::Scenario,
-    space::{Assignment, Space},
+    space::{Grain, Space},
     suite::outcome_name,
+    verdicts::{End, makes_a_difference, outcome, walk},
 };
 
 /// Whether a policy can ever be the one that decides.
@@ -26,9 +26,10 @@ use crate::{
 pub enum Reach {
     /// It decides about this request.
     Decides(Box<Scenario>),
-    /// It never decides: it can't match, or policies before it decide about all that it matches.
+    /// It never decides: it can't match, policies before it decide about all that it matches, or no
+    /// request falls to its application.
     Never,
-    /// The search was given up; nothing is known.
+    /// The analysis grew too large and was given up; nothing is known.
     Unknown,
 }
 
@@ -52,9 +53,10 @@ pub struct Difference {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Changes {
-    /// At most one difference for each destination and each pair of outcomes.
+    /// At most one difference for each destination, each pair of applications that decide about parts
+    /// of it, and each pair of outcomes.
     pub differences: Vec<Difference>,
-    /// Destinations for which the search was given up.
+    /// Destinations for which the analysis was given up.
     pub unknown: Vec<String>,
 }
 
@@ -69,36 +71,62 @@ impl Engine {
     /// Works out whether a policy of an application can ever decide. Both are given by position,
     /// as in [`Policies::applications`](crate::Policies) and its `policies`.
     ///
-    /// The answer is exact: the search goes through every combination of facts that the policies can
-    /// tell apart, and gives up only after some hundred thousand steps.
+    /// The answer is exact for requests of which every fact is known: all combinations of facts that
+    /// the policies can tell apart are looked at together. Only where the policies of one
+    /// application tie more facts together than some hundred megabytes can hold is it
+    /// [`Reach::Unknown`].
     pub fn reach(&self, application: usize, policy: usize) -> Reach {
+        let neighbours = Neighbours::of([self]);
+        let mut all = self.reach_all(application, &neighbours);
+        if policy < all.len() { all.swap_remove(policy) } else { Reach::Never }
+    }
+
+    /// The same for all policies of an application at once.
+    pub(crate) fn reach_all(&self, application: usize, neighbours: &Neighbours<'_>) -> Vec<Reach> {
         let model = self.model();
-        let Some(app) = model.policies.applications.get(application) else {
-            return Reach::Never;
+        let policies =
+            model.policies.applications.get(application).map_or(0, |app| app.policies.len());
+        let address = match neighbours.address_of(self, application) {
+            Ok(Some(address)) => address,
+            Ok(None) => return vec![Reach::Never; policies],
+            Err(_) => return vec![Reach::Unknown; policies],
         };
-        let Some(address) = self.address_of(application, app) else {
-            return Reach::Never;
+        let mut space = Space::new(&[(model, application)], Grain::Clauses);
+        let Ok(ways) = ways_to_decide(&mut space, model, application) else {
+            return vec![Reach::Unknown; policies];
         };
-        let space = Space::new(&[(model, application)]);
-        let goal =
-            |assignment: &Assignment| decides(&space, model, (application, policy), assignment);
-        let mut found = None;
-        let end = search(&space, &goal, &mut |assignment| {
-            let scenario = space.scenario(&address.0, &address.1, assignment);
-            let is_witness = self.confirms(&scenario, application, policy);
-            if is_witness {
-                found = Some(scenario);
+        let reach = |at: usize| match ways.get(&at) {
+            None => Reach::Never,
+            Some(way) => {
+                let scenario = space.scenario(&address.0, &address.1, way);
+                if self.confirms(&scenario, application, at) {
+                    Reach::Decides(Box::new(scenario))
+                } else {
+                    Reach::Unknown
+                }
             }
-            is_witness
-        });
-        match (found, end) {
-            (Some(scenario), _) => Reach::Decides(Box::new(scenario)),
-            (None, End::Exhausted) => Reach::Never,
-            (None, End::GivenUp) => Reach::Unknown,
+        };
+        (0..policies).map(reach).collect()
+    }
+
+    /// Rules without which a policy would decide about the same requests, by policy and rule. `None`
+    /// if that would take too long to find out.
+    pub(crate) fn dead_rules(&self, application: usize) -> Option<Vec<(usize, usize)>> {
+        let model = self.model();
+        let app = model.policies.applications.get(application)?;
+        let rules: usize = model.in_order(app).map(|(_, policy)| policy.rules().count()).sum();
+        if rules > MAX_RULES_TRIED {
+            return None;
         }
+        let mut space = Space::new(&[(model, application)], Grain::Rules);
+        dead_rules(&mut space, model, application).ok()
     }
 
     /// Compares this configuration with a newer one, destination by destination.
+    ///
+    /// It is exact for requests of which every fact is known and whose path is in canonical form:
+    /// where patterns overlap, each combination of them that some request belongs to is looked at.
+    /// Outcomes are compared; reasons, the class of a refusal and obligations are not.
     ///
     /// ```
     /// use access_policy::{Engine, Policies};
@@ -116,100 +144,20 @@ impl Engine {
     /// # Ok::<(), access_policy::Error>(())
     /// ```
     pub fn changes(&self, newer: &Self) -> Changes {
-        let mut changes = Changes { differences: Vec::new(), unknown: Vec::new() };
-        let mut patterns: Vec<String> = [self, newer]
-            .iter()
-            .flat_map(|engine| &engine.policies().applications)
-            .filter(|application| application.kind.protects_hosts())
-            .flat_map(|application| &application.destinations)
-            .map(ToString::to_string)
-            .collect();
-        patterns.sort_unstable();
-        patterns.dedup();
-        for pattern in patterns {
-            for fill in FILLS {
-                let (host, path) = sample(&pattern, fill);
-                self.changes_at(newer, &host, &path, &pattern, &mut changes);
-                if !pattern.contains('*') {
-                    break;
-                }
+        let neighbours = Neighbours::of([self, newer]);
+        let mut comparison = Comparison::new(self, newer);
+        let mut seen = HashSet::new();
+        for (pattern, others) in neighbours.patterns() {
+            if !seen.insert(pattern.as_str()) {
+                continue;
+            }
+            match others {
+                Ok(addresses) => comparison.at_all(pattern.as_str(), &addresses),
+                Err(_) => comparison.changes.unknown.push(pattern.to_string()),
             }
         }
-        changes
-    }
-
-    fn changes_at(&self, newer: &Self, host: &str, path: &str, pattern: &str, out: &mut Changes) {
-        let position = |engine: &Self| {
-            let scenario = Scenario::new(host, path);
-            scenario.ask(|request| engine.decide(request).trace().application()).ok().flatten()
-        };
-        let sides = [(self, position(self)), (newer, position(newer))];
-        let applications: Vec<_> =
-            sides.iter().filter_map(|(engine, at)| Some((engine.model(), (*at)?))).collect();
-        let space = Space::new(&applications);
-        let mut seen: Vec<(String, String)> = Vec::new();
-        let goal = |assignment: &Assignment| {
-            let mut ends = Vec::new();
-            for (engine, at) in &sides {
-                match at.map(|at| outcome(&space, engine.model(), at, assignment)) {
-                    Some(Step::Branch(variable)) => return Step::Branch(variable),
-                    Some(Step::Found(outcome)) => ends.push(Some(outcome)),
-                    Some(Step::Dead) | None => ends.push(None),
-                }
-            }
-            if ends.first() == ends.last() && sides[0].1.is_some() == sides[1].1.is_some() {
-                Step::Dead
-            } else {
-                Step::Found(())
-            }
-        };
-        let end = search(&space, &goal, &mut |assignment| {
-            let witness = space.scenario(host, path, assignment);
-            let told = |engine: &Self| {
-                let told = witness.ask(|request| {
-                    let decision = engine.decide(request);
-                    let name = outcome_name(decision.outcome()).to_owned();
-                    (decision.outcome(), name, decision.reason().to_string())
-                });
-                told.ok()
-            };
-            if let (Some(before), Some(after)) = (told(self), told(newer)) {
-                let pair = (before.1.clone(), after.1.clone());
-                let is_new = !same(before.0, after.0) && !seen.contains(&pair);
-                if is_new {
-                    seen.push(pair);
-                    out.differences.push(Difference {
-                        witness,
-                        before: before.1,
-                        after: after.1,
-                        reason_before: before.2,
-                        reason_after: after.2,
-                    });
-                }
-            }
-            false
-        });
-        if end == End::GivenUp {
-            out.unknown.push(pattern.to_owned());
-        }
-    }
-
-    /// A host and path that fall to an application: where its destinations overlap with others,
-    /// some that fall to it alone if they are easily found.
-    fn address_of(&self, at: usize, application: &Application) -> Option<(String, String)> {
-        let patterns = application.destinations.iter().map(Destination::as_str);
-        let mut samples =
-            patterns.flat_map(|pattern| FILLS.iter().map(move |fill| sample(pattern, fill)));
-        let first = samples.next()?;
-        let falls_to_it = |address: &(String, String)| {
-            let scenario = Scenario::new(address.0.as_str(), address.1.as_str());
-            let found = scenario.ask(|request| self.decide(request).trace().application());
-            found.is_ok_and(|found| found == Some(at))
-        };
-        if falls_to_it(&first) {
-            return Some(first);
-        }
-        Some(samples.find(falls_to_it).unwrap_or(first))
+        comparison.outside();
+        comparison.changes
     }
 
     fn confirms(&self, scenario: &Scenario, application: usize, policy: usize) -> bool {
@@ -218,6 +166,12 @@ impl Engine {
             verdict.policy.is_some_and(|by| by as usize == policy)
         });
         told.unwrap_or(false)
+    }
+
+    /// The application to which a host and path fall, by the canonical path.
+    pub(crate) fn application_at(&self, address: &Address) -> Option<usize> {
+        let request = crate::request::Request::new(&address.0, &address.1).ok()?;
+        self.find(&request)
     }
 
     /// Names a policy for lints.
@@ -232,144 +186,185 @@ impl Engine {
     }
 }
 
-/// What is known at one point of a search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step<T> {
-    /// The goal is reached, whatever else is chosen.
-    Found(T),
-    /// It can't be reached from here.
-    Dead,
-    /// It depends on this variable.
-    Branch(usize),
+/// For each policy that can decide, one way to it.
+fn ways_to_decide(
+    space: &mut Space,
+    model: Model<'_>,
+    application: usize,
+) -> Result<HashMap<usize, Assignment>, TooLarge> {
+    let walked = walk(space, model, application)?.end;
+    let end = outcome(space, model, application, walked)?;
+    let consistent = space.consistent()?;
+    let end = space.diagrams.combine_where(consistent, end, &|_, end| end)?;
+    let ways = space.diagrams.values(end, space.variables.len());
+    Ok(ways.into_iter().filter_map(|(number, way)| Some((End::of(number).policy?, way))).collect())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Exhausted,
-    GivenUp,
-}
-
-/// Goes through all assignments that can matter. `found` says whether to stop.
-pub(crate) fn search(
-    space: &Space,
-    goal: &dyn Fn(&Assignment) -> Step<()>,
-    found: &mut dyn FnMut(&Assignment) -> bool,
-) -> End {
-    let mut budget = SEARCH_STEPS;
-    let mut assignment = space.nothing();
-    descend(space, goal, found, &mut assignment, &mut budget);
-    if budget == 0 { End::GivenUp } else { End::Exhausted }
-}
-
-/// Gives true when the search is over.
-fn descend(
-    space: &Space,
-    goal: &dyn Fn(&Assignment) -> Step<()>,
-    found: &mut dyn FnMut(&Assignment) -> bool,
-    assignment: &mut Assignment,
-    budget: &mut u32,
-) -> bool {
-    *budget = budget.saturating_sub(1);
-    if *budget == 0 {
-        return true;
+fn dead_rules(
+    space: &mut Space,
+    model: Model<'_>,
+    application: usize,
+) -> Result<Vec<(usize, usize)>, TooLarge> {
+    let mut dead = Vec::new();
+    let Some(app) = model.policies.applications.get(application) else { return Ok(dead) };
+    let consistent = space.consistent()?;
+    for taken in walk(space, model, application)?.steps {
+        let Some(policy) = app.policies.get(taken.position).and_then(|it| model.policy(it)) else {
+            continue;
+        };
+        for (rule, otherwise) in space.without_each(model, policy)?.into_iter().enumerate() {
+            if !makes_a_difference(space, &taken, otherwise, consistent)? {
+                dead.push((taken.position, rule));
+            }
+        }
     }
-    match goal(assignment) {
-        Step::Found(()) => found(assignment),
-        Step::Dead => false,
-        Step::Branch(variable) => {
-            let options = space.variables.get(variable).map_or(0, |known| known.options.len());
-            for option in 0..options {
-                choose(assignment, variable, Some(option));
-                if descend(space, goal, found, assignment, budget) {
-                    return true;
+    Ok(dead)
+}
+
+/// What two applications, one of each configuration, decide differently: one way for each pair of
+/// outcomes.
+#[derive(Debug)]
+struct Compared {
+    space: Space,
+    ways: Vec<Assignment>,
+}
+
+struct Comparison<'a> {
+    older: &'a Engine,
+    newer: &'a Engine,
+    /// Whether what applications refer to is the same in both.
+    shares_references: bool,
+    compared: HashMap<(Option<usize>, Option<usize>), Option<Compared>>,
+    changes: Changes,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(older: &'a Engine, newer: &'a Engine) -> Self {
+        let (old, new) = (older.policies(), newer.policies());
+        let shares_references = old.policies == new.policies
+            && old.groups == new.groups
+            && old.lists == new.lists
+            && old.organization == new.organization;
+        Self {
+            older,
+            newer,
+            shares_references,
+            compared: HashMap::new(),
+            changes: Changes { differences: Vec::new(), unknown: Vec::new() },
+        }
+    }
+
+    /// Compares at all addresses of one pattern.
+    fn at_all(&mut self, pattern: &str, addresses: &[Address]) {
+        let mut pairs = HashSet::new();
+        for address in addresses {
+            let pair = (self.older.application_at(address), self.newer.application_at(address));
+            if !pairs.insert(pair) || self.is_same(pair) {
+                continue;
+            }
+            let (older, newer) = (self.older, self.newer);
+            let compared = self.compared.entry(pair).or_insert_with(|| compare(older, newer, pair));
+            match compared {
+                Some(compared) => {
+                    let ways = compared.ways.iter();
+                    let witnesses: Vec<Scenario> = ways
+                        .map(|way| compared.space.scenario(&address.0, &address.1, way))
+                        .collect();
+                    for witness in witnesses {
+                        self.tell(witness);
+                    }
+                }
+                None => {
+                    if self.changes.unknown.last().is_none_or(|last| last != pattern) {
+                        self.changes.unknown.push(pattern.to_owned());
+                    }
                 }
             }
-            choose(assignment, variable, None);
-            false
         }
     }
-}
 
-fn choose(assignment: &mut Assignment, variable: usize, option: Option<usize>) {
-    if let Some(slot) = assignment.get_mut(variable) {
-        *slot = option;
+    /// Hosts that no application covers.
+    fn outside(&mut self) {
+        let (older, newer) = (self.older, self.newer);
+        let exempted = [older, newer]
+            .into_iter()
+            .flat_map(|engine| engine.policies().organization.unmatched.exempted_zones())
+            .cloned();
+        let hosts: Vec<String> =
+            std::iter::once("nowhere.invalid".to_owned()).chain(exempted).collect();
+        for host in hosts {
+            let address = (host, "/".to_owned());
+            let is_outside = |engine: &Engine| engine.application_at(&address).is_none();
+            if is_outside(older) && is_outside(newer) {
+                self.tell(Scenario::new(address.0, address.1));
+            }
+        }
     }
-}
 
-/// What becomes of a request, as far as an assignment tells. Missing facts do not occur, but for
-/// selectors that nobody can answer.
-fn outcome(
-    space: &Space,
-    model: Model<'_>,
-    application: usize,
-    assignment: &Assignment,
-) -> Step<Outcome> {
-    match walk(space, model, application, assignment) {
-        Step::Found((outcome, _)) => Step::Found(outcome),
-        Step::Dead => Step::Dead,
-        Step::Branch(variable) => Step::Branch(variable),
+    /// Whether both applications are the same, down to what they refer to.
+    fn is_same(&self, pair: (Option<usize>, Option<usize>)) -> bool {
+        let (Some(old), Some(new)) = pair else { return false };
+        let old = self.older.policies().applications.get(old);
+        let new = self.newer.policies().applications.get(new);
+        self.shares_references && old == new
     }
-}
 
-/// Whether a policy decides.
-fn decides(
-    space: &Space,
-    model: Model<'_>,
-    (application, policy): (usize, usize),
-    assignment: &Assignment,
-) -> Step<()> {
-    match walk(space, model, application, assignment) {
-        Step::Found((outcome, Some(by))) if by == policy && outcome != Outcome::NeedsIdentity => {
-            Step::Found(())
-        }
-        Step::Found(_) | Step::Dead => Step::Dead,
-        Step::Branch(variable) => Step::Branch(variable),
-    }
-}
-
-/// The walk of `evaluate`, under an assignment that may be incomplete.
-fn walk(
-    space: &Space,
-    model: Model<'_>,
-    application: usize,
-    assignment: &Assignment,
-) -> Step<(Outcome, Option<usize>)> {
-    use crate::outcome::DenyClass;
-
-    let Some(app) = model.policies.applications.get(application) else { return Step::Dead };
-    let mut open = false;
-    let refused = Outcome::Deny(DenyClass::Identity);
-    for (position, policy) in model.in_order(app) {
-        let pending = Cell::new(None);
-        let clauses: (&[Rule], &[Rule], &[Rule]) =
-            (&policy.include, &policy.require, &policy.exclude);
-        let truth = space.matches(model, clauses, assignment, &pending);
-        if truth.is_false() {
-            continue;
-        }
-        if let (false, Some(variable)) = (truth.is_true(), pending.get()) {
-            return Step::Branch(variable);
-        }
-        let found = |outcome| Step::Found((outcome, Some(position)));
-        match policy.decision {
-            Action::Bypass if truth.is_true() => return found(Outcome::Bypass),
-            Action::NonIdentity if truth.is_true() => return found(Outcome::ServiceAuth),
-            Action::Bypass | Action::NonIdentity => continue,
-            Action::Allow | Action::Deny => {}
-        }
-        let Some(is_logged_in) = space.is_logged_in(assignment) else {
-            return Step::Branch(Space::LOGIN);
+    /// Puts a witness to both engines, and notes what they say if it differs.
+    fn tell(&mut self, witness: Scenario) {
+        let told = |engine: &Engine| {
+            witness.ask(|request| {
+                let decision = engine.decide(request);
+                let name = outcome_name(decision.outcome()).to_owned();
+                (decision.outcome(), name, decision.reason().to_string())
+            })
         };
-        match policy.decision {
-            Action::Allow if truth.is_true() && is_logged_in => return found(Outcome::Allow),
-            Action::Allow if truth.could_be_true() && !is_logged_in => open = true,
-            Action::Deny if truth.could_be_false() && !truth.is_true() && !is_logged_in => {}
-            Action::Deny if open => break,
-            Action::Deny => return found(refused),
-            _ => {}
+        let (Ok(before), Ok(after)) = (told(self.older), told(self.newer)) else { return };
+        if same(before.0, after.0) {
+            return;
         }
+        self.changes.differences.push(Difference {
+            before: before.1,
+            after: after.1,
+            reason_before: before.2,
+            reason_after: after.2,
+            witness,
+        });
     }
-    Step::Found((if open { Outcome::NeedsIdentity } else { refused }, None))
+}
+
+/// `None` if the analysis grew too large.
+fn compare(
+    older: &Engine,
+    newer: &Engine,
+    (old, new): (Option<usize>, Option<usize>),
+) -> Option<Compared> {
+    let sides = [(older, old), (newer, new)];
+    let applications: Vec<_> =
+        sides.iter().filter_map(|(engine, at)| Some((engine.model(), (*at)?))).collect();
+    let mut space = Space::new(&applications, Grain::Clauses);
+    let mut ends = Vec::new();
+    for (engine, at) in sides {
+        ends.push(match at {
+            Some(at) => {
+                let walked = walk(&mut space, engine.model(), at).ok()?.end;
+                outcome(&mut space, engine.model(), at, walked).ok()?
+            }
+            // Something else than any application says, so that the engines are asked.
+            None => space.diagrams.leaf(0),
+        });
+    }
+    let [old_end, new_end] = <[_; 2]>::try_from(ends).ok()?;
+    let is_covered = old.is_some() && new.is_some();
+    let differ = |a: u32, b: u32| {
+        let (a, b) = (End::of(a).outcome, End::of(b).outcome);
+        if is_covered && same(a, b) { 0 } else { 1 + 8 * rank(a) + rank(b) }
+    };
+    let differ = space.diagrams.combine(old_end, new_end, &differ).ok()?;
+    let consistent = space.consistent().ok()?;
+    let differ = space.diagrams.combine_where(consistent, differ, &|_, it| it);
+    let ways = space.diagrams.values(differ.ok()?, space.variables.len());
+    let ways = ways.into_iter().filter(|(value, _)| *value != 0).map(|(_, way)| way).collect();
+    Some(Compared { space, ways })
 }
 
 /// Refusals are alike here, whatever their class.
@@ -377,15 +372,9 @@ fn same(a: Outcome, b: Outcome) -> bool {
     a == b || matches!((a, b), (Outcome::Deny(_), Outcome::Deny(_)))
 }
 
-/// A host and path that a pattern covers, with a word in place of each wildcard.
-fn sample(pattern: &str, fill: &str) -> (String, String) {
-    let (host, path) = pattern.split_at(pattern.find('/').unwrap_or(pattern.len()));
-    let path = if path.is_empty() { "/".to_owned() } else { path.replace('*', fill) };
-    (host.replace('*', fill), path)
+fn rank(outcome: Outcome) -> u32 {
+    u32::from(outcome.permissiveness())
 }
 
-/// Words for wildcards. More than one, so that not all fall to a more specific pattern.
-const FILLS: [&str; 3] = ["any", "q7x", "5-z"];
-
-/// Some seconds at worst.
-const SEARCH_STEPS: u32 = 200_000;
+/// Rules of one application; each is left out once, which takes longer the more there are.
+const MAX_RULES_TRIED: usize = 400;

@@ -281,7 +281,7 @@ impl PathPattern<'_> {
     }
 
     /// The pattern, and that of what lies below unless it is open at its end.
-    fn globs(self) -> Vec<String> {
+    pub(crate) fn globs(self) -> Vec<String> {
         let mut globs = vec![self.text.to_owned()];
         if !self.text.ends_with('*') {
             globs.push(format!("{}/*", self.text));

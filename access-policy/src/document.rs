@@ -9,6 +9,7 @@ use crate::{
     error::{Error, Kind},
     limits,
     node::Node,
+    remark::{Lint, LintCode},
 };
 
 /// How strictly a document is read.
@@ -29,6 +30,7 @@ pub(crate) struct Faults {
     mode: Mode,
     problems: RefCell<Vec<Error>>,
     warnings: RefCell<Vec<Error>>,
+    lints: RefCell<Vec<Lint>>,
 }
 
 impl Faults {
@@ -38,6 +40,11 @@ impl Faults {
 
     pub(crate) fn is_lenient(&self) -> bool {
         self.mode == Mode::Lenient
+    }
+
+    /// What is worth a remark, though nothing is wrong.
+    pub(crate) fn take_lints(&self) -> Vec<Lint> {
+        self.lints.take()
     }
 
     /// Ends the reading: the value and its warnings, or all faults.
@@ -144,6 +151,14 @@ impl<'a> Place<'a> {
     /// Notes something that strict reading refuses and lenient reading carries.
     pub(crate) fn tolerate(&self, error: Error) {
         if self.is_lenient() { self.faults.warn(error) } else { self.faults.push(error) }
+    }
+
+    /// Remarks on this place.
+    pub(crate) fn remark(&self, code: LintCode, message: String) {
+        let mut lints = self.faults.lints.borrow_mut();
+        if lints.len() < limits::MAX_PROBLEMS {
+            lints.push(Lint { code, location: self.path(), message });
+        }
     }
 
     pub(crate) fn is_array(&self) -> bool {

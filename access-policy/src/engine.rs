@@ -156,6 +156,11 @@ impl Engine {
         })
     }
 
+    /// The application that protects a request by its canonical path.
+    pub(crate) fn find(&self, request: &Request<'_>) -> Option<usize> {
+        self.inner.index.find(request.host(), request.request_path())
+    }
+
     pub(crate) fn model(&self) -> Model<'_> {
         Model { policies: &self.inner.policies, catalog: &self.inner.catalog }
     }

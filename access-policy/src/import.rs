@@ -12,6 +12,7 @@ use crate::{
     organization::Organization,
     policies::Policies,
     policy::Policy,
+    remark::Lint,
     terraform,
 };
 
@@ -23,6 +24,9 @@ pub struct Import {
     pub policies: Policies,
     /// What was carried without being understood, each with its JSON pointer.
     pub warnings: Vec<Error>,
+    /// What only the text shows, and the model does not: host bits in networks. The other remarks are
+    /// those of [`Engine::lint`](crate::Engine::lint).
+    pub lints: Vec<Lint>,
 }
 
 impl Policies {
@@ -58,7 +62,8 @@ impl Policies {
     fn import_node(node: &Node, mode: Mode) -> Result<Import, Error> {
         let faults = Faults::new(mode);
         let result = Self::import_root(&Place::root(node, &faults));
-        faults.finish(result).map(|(policies, warnings)| Import { policies, warnings })
+        let lints = faults.take_lints();
+        faults.finish(result).map(|(policies, warnings)| Import { policies, warnings, lints })
     }
 
     fn import_root(root: &Place<'_>) -> Result<Self, Error> {

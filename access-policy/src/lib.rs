@@ -43,7 +43,7 @@
 //! | modules | what they hold |
 //! |---|---|
 //! | `limits` `steps` `error` `truth` `fact` `duration` `glob` `table` | bounds, a count for tests, [`Error`], what is unknown, notation, look-up tables |
-//! | `node` `document` | parsed documents that know the place of each value |
+//! | `remark` `node` `document` | parsed documents that know the place of each value |
 //! | `domain` `email` `network` `country` `risk` `host` `path` | values with one normal form each, for rules and requests |
 //! | `claim` `identity` `get_identity` `request` | [`Identity`] and [`Request`]: the facts |
 //! | `rule` `selector` `obligation` `cors` `settings` `group` `list` `organization` `policy` `destination` `application` `policies` | the model, and each part's JSON |
@@ -51,7 +51,8 @@
 //! | `answer` `catalog` | the answer to one rule, and to rules that name others |
 //! | `outcome` `needs` `index` `program` `batch` `compile` `answers` `evaluate` `trace` | the compiled form, and the walk through it |
 //! | `scenario` `judgement` `explanation` `visitor` `decision` `engine` | questions and answers |
-//! | `suite` `audit` `space` `analysis` `why_not` `lint` | expectations, records, and what can be known without a request |
+//! | `suite` `audit` | expectations and records |
+//! | `diagram` `setting` `candidates` `space` `verdicts` `region` `neighbours` `analysis` `why_not` `lint` | what can be known without a request |
 //!
 //! # Features
 //!
@@ -73,6 +74,7 @@ mod answers;
 mod application;
 mod audit;
 mod batch;
+mod candidates;
 mod catalog;
 mod claim;
 mod compile;
@@ -80,6 +82,7 @@ mod cors;
 mod country;
 mod decision;
 mod destination;
+mod diagram;
 mod document;
 mod domain;
 mod duration;
@@ -101,6 +104,7 @@ mod limits;
 mod lint;
 mod list;
 mod needs;
+mod neighbours;
 mod network;
 mod node;
 mod obligation;
@@ -110,11 +114,14 @@ mod path;
 mod policies;
 mod policy;
 mod program;
+mod region;
+mod remark;
 mod request;
 mod risk;
 mod rule;
 mod scenario;
 mod selector;
+mod setting;
 mod settings;
 mod space;
 mod steps;
@@ -123,6 +130,7 @@ mod table;
 mod terraform;
 mod trace;
 mod truth;
+mod verdicts;
 mod visitor;
 mod why_not;
 
@@ -145,7 +153,6 @@ pub use crate::{
     group::Group,
     identity::Identity,
     import::Import,
-    lint::{Lint, LintCode},
     list::{List, ListItems},
     needs::FactNames,
     network::Network,
@@ -155,6 +162,7 @@ pub use crate::{
     outcome::{DenyClass, Outcome, Reason},
     policies::Policies,
     policy::{Action, Policy},
+    remark::{Lint, LintCode},
     request::{ExternalAnswer, Preflight, Request, ServiceToken},
     risk::{RiskLevel, RiskLevels},
     rule::{Rule, Unsupported},

@@ -1,71 +1,17 @@
 //! Faults that no compiler refuses: rules that do nothing, doors that stand wide open.
 
-use std::fmt;
-
-use serde::Serialize;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     analysis::Reach,
     application::{Application, PolicyEntry},
     engine::Engine,
+    neighbours::Neighbours,
     organization::Unmatched,
-    policy::{Action, Policy},
+    policy::{Action, Part, Policy},
+    remark::{Lint, LintCode},
     rule::Rule,
 };
-
-/// A remark about a configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Lint {
-    /// What kind of remark.
-    pub code: LintCode,
-    /// Where, as a JSON pointer.
-    pub location: String,
-    /// What is wrong and what to do, in a sentence.
-    pub message: String,
-}
-
-/// The kinds of remarks. The names are stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[non_exhaustive]
-pub enum LintCode {
-    /// A policy or group without include rules never matches.
-    EmptyInclude,
-    /// An allow policy lets in anybody who can receive a code.
-    OpenToAnyone,
-    /// A service token in a policy that can't grant anything to a program.
-    TokenOutsideServiceAuth,
-    /// Two rules in `require` exclude each other.
-    ContradictoryRequire,
-    /// The policy can never decide.
-    ShadowedPolicy,
-    /// Another rule of the same list covers this one.
-    RedundantRule,
-    /// An exclude rule that excludes nobody whom the policy includes.
-    ExcludeNeverFires,
-    /// A bypass on a destination with a wildcard.
-    BypassOnWildcardPath,
-    /// A method of login that RFC 8176 does not list.
-    UnknownAmr,
-    /// Two domains that look alike.
-    ConfusableDomain,
-    /// A SAML rule that holds for any provider.
-    MissingProviderId,
-    /// Wildcards of two applications cover the same requests.
-    OverlappingWildcard,
-    /// Requests that no application covers pass.
-    UnmatchedRequestsPass,
-    /// A selector that nobody can answer.
-    UnsupportedSelector,
-    /// A group, list or reusable policy that nothing uses.
-    Unused,
-}
-
-impl fmt::Display for Lint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {:?}: {}", self.location, self.code, self.message)
-    }
-}
 
 impl Engine {
     /// Looks for rules that do nothing, and for doors that stand wide open.
@@ -94,8 +40,9 @@ impl Engine {
         for (at, policy) in policies.policies.iter().enumerate() {
             linter.policy(policy, &format!("/policies/{at}"));
         }
+        let neighbours = Neighbours::of([self]);
         for (at, application) in policies.applications.iter().enumerate() {
-            linter.application(at, application);
+            linter.application(at, application, &neighbours);
         }
         linter.overlaps();
         linter.confusable_domains();
@@ -110,8 +57,13 @@ struct Linter<'a> {
 }
 
 impl Linter<'_> {
-    fn application(&mut self, at: usize, application: &Application) {
+    fn application(&mut self, at: usize, application: &Application, neighbours: &Neighbours<'_>) {
         let model = self.engine.model();
+        let reach = if application.kind.protects_hosts() {
+            self.engine.reach_all(at, neighbours)
+        } else {
+            Vec::new()
+        };
         for (position, entry) in application.policies.iter().enumerate() {
             let place = format!("/applications/{at}/policies/{position}");
             let Some(policy) = model.policy(entry) else { continue };
@@ -124,13 +76,34 @@ impl Linter<'_> {
                 let message = "a bypass opens every host and path that the wildcard covers";
                 self.add(LintCode::BypassOnWildcardPath, &place, message);
             }
-            if !policy.include.is_empty()
-                && application.kind.protects_hosts()
-                && self.engine.reach(at, position) == Reach::Never
-            {
+            if !policy.include.is_empty() && reach.get(position) == Some(&Reach::Never) {
                 let name = self.engine.name_of(at, position);
                 let message = format!("{name} can never decide; the policies before it do");
                 self.add(LintCode::ShadowedPolicy, &place, &message);
+            }
+        }
+        self.dead_rules(at, application, &reach);
+    }
+
+    /// Rules that are not dead for a reason that was told already.
+    fn dead_rules(&mut self, at: usize, application: &Application, reach: &[Reach]) {
+        for (position, rule) in self.engine.dead_rules(at).unwrap_or_default() {
+            let Some(PolicyEntry::Inline(policy)) = application.policies.get(position) else {
+                continue;
+            };
+            let Some((part, _)) = policy.rules().nth(rule) else { continue };
+            let before = match part {
+                Part::Include => 0,
+                Part::Require => policy.include.len(),
+                Part::Exclude => policy.include.len() + policy.require.len(),
+            };
+            let policy_place = format!("/applications/{at}/policies/{position}");
+            let place = format!("{policy_place}/{part}/{}", rule - before);
+            let is_told = reach.get(position) == Some(&Reach::Never)
+                || self.lints.iter().rev().take(MAX_LINTS_SEARCHED).any(|it| it.location == place);
+            if !is_told {
+                let message = "without it, the policy would decide about the same requests";
+                self.add(LintCode::DeadRule, &place, message);
             }
         }
     }
@@ -240,31 +213,31 @@ impl Linter<'_> {
     }
 
     fn confusable_domains(&mut self) {
-        let mut domains: Vec<(String, String)> = Vec::new();
+        let mut domains: HashMap<String, String> = HashMap::new();
+        let mut seen: HashSet<String> = HashSet::new();
+        let mut found = Vec::new();
         for (place, rule) in self.all_rules() {
             let domain = match rule {
                 Rule::EmailDomain(domain) => domain.as_str(),
                 Rule::Email(email) => email.domain(),
                 _ => continue,
             };
-            if domains.iter().all(|(known, _)| known != domain) {
-                domains.push((domain.to_owned(), place));
+            if !seen.insert(domain.to_owned()) {
+                continue;
+            }
+            match domains.get(&skeleton(domain)) {
+                Some(other) => found.push((place, format!("`{domain}` looks like `{other}`"))),
+                None => drop(domains.insert(skeleton(domain), domain.to_owned())),
             }
         }
-        domains.truncate(MAX_WILDCARDS_COMPARED);
-        let skeletons: Vec<_> = domains.iter().map(|(domain, _)| skeleton(domain)).collect();
-        for (at, (domain, place)) in domains.iter().enumerate() {
-            let twin = skeletons.iter().take(at).position(|other| Some(other) == skeletons.get(at));
-            if let Some((other, _)) = twin.and_then(|twin| domains.get(twin)) {
-                let message = format!("`{domain}` looks like `{other}`");
-                self.add(LintCode::ConfusableDomain, place, &message);
-            }
+        for (place, message) in found {
+            self.add(LintCode::ConfusableDomain, &place, &message);
         }
     }
 
     fn unused(&mut self) {
         let policies = self.engine.policies();
-        let used: std::collections::HashSet<String> = self
+        let used: HashSet<String> = self
             .all_rules()
             .into_iter()
             .filter_map(|(_, rule)| match rule {
@@ -274,7 +247,7 @@ impl Linter<'_> {
             })
             .collect();
         let entries = policies.applications.iter().flat_map(|application| &application.policies);
-        let linked: std::collections::HashSet<&str> = entries
+        let linked: HashSet<&str> = entries
             .filter_map(|entry| match entry {
                 PolicyEntry::Link(id) => Some(&**id),
                 PolicyEntry::Inline(_) => None,
@@ -384,6 +357,9 @@ const KNOWN_METHODS: [&str; 20] = [
     "face", "fpt", "geo", "hwk", "iris", "kba", "mca", "mfa", "otp", "pin", "pwd", "rba", "retina",
     "sc", "sms", "swk", "tel", "user", "vbm", "wia",
 ];
+
+/// Remarks about one policy, with room to spare.
+const MAX_LINTS_SEARCHED: usize = 2_000;
 
 /// Comparing each with each is quadratic.
 const MAX_WILDCARDS_COMPARED: usize = 2_000;

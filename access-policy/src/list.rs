@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Kind},
     network::Network,
     node::{Carried, Node},
+    selector::note_host_bits,
 };
 
 /// A list of e-mail addresses or of networks, under a name.
@@ -129,7 +130,10 @@ impl ListItems {
     fn push(&mut self, value: &Place<'_>) -> Result<(), Error> {
         match self {
             Self::Emails(items) => items.push(value.parse()?),
-            Self::Networks(items) => items.push(value.parse()?),
+            Self::Networks(items) => {
+                note_host_bits(value);
+                items.push(value.parse()?);
+            }
             Self::Other { values, .. } => values.push(value.string()?.to_owned()),
         }
         Ok(())

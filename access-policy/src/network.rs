@@ -76,6 +76,12 @@ impl Network {
         self.prefix <= other.prefix && self.contains(other.first)
     }
 
+    /// Whether a text from which this block was read names its first address.
+    pub(crate) fn is_written_as(&self, text: &str) -> bool {
+        let address = text.split_once('/').map_or(text, |(address, _)| address);
+        address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical() == self.first)
+    }
+
     fn try_parse(text: &str) -> Result<Self, &'static str> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),

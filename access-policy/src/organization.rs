@@ -44,6 +44,14 @@ pub enum Unmatched {
 }
 
 impl Unmatched {
+    /// Returns the zones whose hosts pass though no application covers them.
+    pub(crate) fn exempted_zones(&self) -> &[String] {
+        match self {
+            Self::DenyExcept(zones) => zones,
+            Self::Deny | Self::DangerPass => &[],
+        }
+    }
+
     /// Reports whether a request for a host passes.
     pub(crate) fn passes(&self, host: &str) -> bool {
         match self {

@@ -5,7 +5,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, se
 use crate::{
     document::{Faults, Mode, Place},
     error::{Error, Kind},
+    limits,
+    network::Network,
     node::Node,
+    remark::LintCode,
     risk::{RiskLevel, RiskLevels},
     rule::{Rule, Unsupported},
 };
@@ -83,6 +86,9 @@ fn import_values(selector: &Place<'_>) -> Result<Vec<Rule>, Error> {
             for (element, node) in selector.elements()?.zip(elements) {
                 match node {
                     Node::String(text) => {
+                        if name == "ip" {
+                            note_host_bits(&element);
+                        }
                         let rule = import_value(selector, name, field, text);
                         rules.push(rule.map_err(|error| error.at(element.path()))?);
                     }
@@ -95,6 +101,18 @@ fn import_values(selector: &Place<'_>) -> Result<Vec<Rule>, Error> {
             Ok(rules)
         }
         _ => import_selector(selector).map(|rule| vec![rule]),
+    }
+}
+
+/// The address of a block is its first one. Another one in its place is read as if it were.
+pub(crate) fn note_host_bits(place: &Place<'_>) {
+    let network = place.string().ok().and_then(|text| Some((text, Network::parse(text).ok()?)));
+    if let Some((text, network)) = network
+        && !network.is_written_as(text)
+    {
+        let message =
+            format!("`{}` has bits beyond its prefix; it means {network}", limits::excerpt(text));
+        place.remark(LintCode::HostBitsSet, message);
     }
 }
 
@@ -151,7 +169,11 @@ fn import_selector(selector: &Place<'_>) -> Result<Rule, Error> {
         "email" => Rule::Email(field(s, "email", &["email"])?.parse()?),
         "email_list" => Rule::EmailList(field(s, "id", &["id"])?.id()?),
         "email_domain" => Rule::EmailDomain(field(s, "domain", &["domain"])?.parse()?),
-        "ip" => Rule::Ip(field(s, "ip", &["ip"])?.parse()?),
+        "ip" => {
+            let network = field(s, "ip", &["ip"])?;
+            note_host_bits(&network);
+            Rule::Ip(network.parse()?)
+        }
         "ip_list" => Rule::IpList(field(s, "id", &["id"])?.id()?),
         "geo" => Rule::Geo(field(s, "country_code", &["country_code"])?.parse()?),
         "group" => Rule::Group(field(s, "id", &["id"])?.id()?),

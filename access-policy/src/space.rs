@@ -1,21 +1,35 @@
 //! All that can be true of a request as far as some applications care, as a finite set of variables.
 //!
 //! Rules that ask for the same thing share a variable: an e-mail address settles every rule about
-//! addresses and domains, a network address every rule about networks. Values that no rule tells
-//! apart are represented by one of them, so a search over the variables leaves nothing out.
+//! addresses and domains, a network address every rule about networks. Values that no clause tells
+//! apart are represented by one of them, so nothing is left out.
 
-use std::{cell::Cell, net::IpAddr};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use foldhash::fast::FixedState;
 
 use crate::{
-    catalog::Model, list::ListItems, network::Network, risk::RiskLevel, rule::Rule,
-    scenario::Scenario, truth::Truth,
+    candidates::{Atom, Settled, addresses, emails},
+    catalog::Model,
+    diagram::{Assignment, Diagrams, Ref, Side, TooLarge},
+    list::ListItems,
+    policy::Policy,
+    risk::RiskLevel,
+    rule::Rule,
+    scenario::Scenario,
+    setting::{Setting, Token, fact_behind, implies, respell_groups},
+    truth::Truth,
 };
 
-/// The variables of a search, and how they settle rules.
+/// The variables of an analysis, and the diagrams of what they settle.
 #[derive(Debug)]
 pub(crate) struct Space {
     pub(crate) variables: Vec<Variable>,
-    leaves: Vec<Leaf>,
+    pub(crate) diagrams: Diagrams,
+    /// The variable of each fact that holds or does not.
+    facts: HashMap<String, usize, FixedState>,
+    /// Groups that were settled before, by model and id.
+    groups: HashMap<(usize, Box<str>), Ref, FixedState>,
 }
 
 /// One thing that can be chosen. Option 0 is the one that speaks for nothing in particular.
@@ -24,498 +38,456 @@ pub(crate) struct Variable {
     pub(crate) options: Vec<Setting>,
 }
 
-/// A value of a variable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Setting {
-    NotLoggedIn,
-    Email(String),
-    Ip(IpAddr),
-    Country(String),
-    Provider(Option<String>),
-    Certificate(Option<String>),
-    Token(Option<String>),
-    Risk(RiskLevel),
-    /// Whether a rule about one of many memberships, claims or checks holds.
-    Holds(Rule, bool),
-}
+type Join = fn(&mut Space, Ref, Ref) -> Result<Ref, TooLarge>;
 
-/// A rule that does not name groups.
-#[derive(Debug)]
-struct Leaf {
-    rule: Rule,
-    /// Lists may differ between configurations, so they are compared by what is on them.
-    items: Option<ListItems>,
-    /// The variable, and the rule's truth for each of its options.
-    variable: usize,
-    truths: Vec<bool>,
-    /// The option of the provider variable that the rule holds at.
-    provider: Option<(usize, usize)>,
-    needs_login: bool,
-    is_supported: bool,
-}
-
-/// Which option each variable has, if it has one yet.
-pub(crate) type Assignment = Vec<Option<usize>>;
-
-const LOGIN: usize = 0;
-const IP: usize = 1;
-const COUNTRY: usize = 2;
-const PROVIDER: usize = 3;
+/// In their order on every way through a diagram.
+pub(crate) const LOGIN: usize = 0;
+const PROVIDER: usize = 1;
+const IP: usize = 2;
+const COUNTRY: usize = 3;
 const CERTIFICATE: usize = 4;
-const TOKEN: usize = 5;
+pub(crate) const TOKEN: usize = 5;
 const RISK: usize = 6;
+pub(crate) const PREFLIGHT: usize = 7;
+const FIRST_FACT: usize = 8;
+
+/// How finely values are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grain {
+    /// By what each clause as a whole makes of them.
+    Clauses,
+    /// By what each single rule makes of them.
+    Rules,
+}
 
 impl Space {
     /// Gathers the rules of applications, each given by its model and position.
-    pub(crate) fn new(applications: &[(Model<'_>, usize)]) -> Self {
-        let mut leaves: Vec<Leaf> = Vec::new();
+    pub(crate) fn new(applications: &[(Model<'_>, usize)], grain: Grain) -> Self {
+        let mut gathered = Gathered::new(grain);
         for &(model, at) in applications {
             let Some(application) = model.policies.applications.get(at) else { continue };
+            let settings = application.settings.as_deref();
+            gathered.has_preflight |=
+                settings.is_some_and(|it| it.options_preflight_bypass || it.cors.is_some());
             for (_, policy) in model.in_order(application) {
-                for (_, rule) in policy.rules() {
-                    gather(model, rule, &mut leaves, 0);
-                }
+                gathered.clauses(model, [&policy.include, &policy.require, &policy.exclude]);
             }
         }
-        let mut space = Self { variables: Vec::new(), leaves };
-        space.build();
-        space
+        gathered.finish()
     }
 
-    /// An assignment in which nothing is chosen.
-    pub(crate) fn nothing(&self) -> Assignment {
-        vec![None; self.variables.len()]
+    /// Where nobody has logged in.
+    pub(crate) fn not_logged_in(&self) -> usize {
+        let options = self.variables.get(LOGIN).map_or(0, |login| login.options.len());
+        options.saturating_sub(1)
     }
 
-    /// Whether a policy matches under an assignment. `pending` learns of a variable that would have
-    /// to be chosen to know more.
-    pub(crate) fn matches(
-        &self,
+    /// The function that has one value for those who have logged in, and one for the others.
+    pub(crate) fn by_login(&mut self, user: u32, nobody: u32) -> Ref {
+        self.by(LOGIN, |setting| if *setting == Setting::NotLoggedIn { nobody } else { user })
+    }
+
+    /// The function of one variable.
+    pub(crate) fn by(&mut self, variable: usize, value: impl Fn(&Setting) -> u32) -> Ref {
+        let options = self.variables.get(variable).map(|it| &*it.options).unwrap_or_default();
+        let values: Vec<u32> = options.iter().map(value).collect();
+        let children = values.into_iter().map(|value| self.diagrams.leaf(value)).collect();
+        self.diagrams.branch(variable, children)
+    }
+
+    /// Whether a policy matches, as bits of [`Truth`].
+    pub(crate) fn policy(&mut self, model: Model<'_>, policy: &Policy) -> Result<Ref, TooLarge> {
+        self.matches(model, [&policy.include, &policy.require, &policy.exclude])
+    }
+
+    /// Whether a policy would match without one of its rules, for each rule.
+    pub(crate) fn without_each(
+        &mut self,
         model: Model<'_>,
-        (include, require, exclude): (&[Rule], &[Rule], &[Rule]),
-        assignment: &Assignment,
-        pending: &Cell<Option<usize>>,
-    ) -> Truth {
-        let truth = |rule: &Rule| self.truth(model, rule, assignment, pending);
-        let included = Truth::any(include.iter().map(truth));
-        if included.is_false() {
-            return included;
+        policy: &Policy,
+    ) -> Result<Vec<Ref>, TooLarge> {
+        let include = self.rules(model, &policy.include)?;
+        let require = self.rules(model, &policy.require)?;
+        let exclude = self.rules(model, &policy.exclude)?;
+        let any = (Self::or as Join, Truth::FALSE);
+        let all = (Self::and as Join, Truth::TRUE);
+        let (included, some_included) = self.all_but_each(&include, any)?;
+        let (required, some_required) = self.all_but_each(&require, all)?;
+        let (excluded, some_excluded) = self.all_but_each(&exclude, any)?;
+        let mut found = Vec::new();
+        for without in some_included {
+            let rest = self.and(without, required)?;
+            found.push(self.spared(rest, excluded)?);
         }
-        let required = included.and(Truth::all(require.iter().map(truth)));
-        if required.is_false() {
-            return required;
+        for without in some_required {
+            let rest = self.and(included, without)?;
+            found.push(self.spared(rest, excluded)?);
         }
-        required.and(Truth::any(exclude.iter().map(truth)).not())
+        let rest = self.and(included, required)?;
+        for without in some_excluded {
+            found.push(self.spared(rest, without)?);
+        }
+        Ok(found)
     }
-
-    /// Whether somebody has logged in; `None` if that is still open.
-    pub(crate) fn is_logged_in(&self, assignment: &Assignment) -> Option<bool> {
-        let option = (*assignment.get(LOGIN)?)?;
-        Some(self.variables.get(LOGIN)?.options.get(option)? != &Setting::NotLoggedIn)
-    }
-
-    pub(crate) const LOGIN: usize = LOGIN;
 
     /// Writes an assignment down as a request. What was not chosen gets the option that speaks for
     /// nothing in particular.
     pub(crate) fn scenario(&self, host: &str, path: &str, assignment: &Assignment) -> Scenario {
-        let mut scenario = Self::blank(host, path);
+        let mut scenario = blank(host, path);
         let chosen = self.variables.iter().zip(assignment);
-        let settings = chosen.filter_map(|(known, option)| known.options.get(option.unwrap_or(0)));
+        let mut settings: Vec<&Setting> =
+            chosen.filter_map(|(known, option)| known.options.get(option.unwrap_or(0))).collect();
         // What is taken away goes first: a group may be one of those that another rule names.
-        let (absent, present): (Vec<_>, Vec<_>) =
-            settings.partition(|setting| matches!(setting, Setting::Holds(_, false)));
-        for setting in absent.into_iter().chain(present) {
+        settings.sort_by_key(|setting| setting.turn());
+        for setting in &settings {
             setting.apply(&mut scenario);
         }
-        scenario
-    }
-
-    /// A request of which everything is known, and nothing is there.
-    fn blank(host: &str, path: &str) -> Scenario {
-        let mut scenario = Scenario::new(host, path);
-        scenario.groups = Some(Vec::new());
-        scenario.github = Some(std::collections::BTreeMap::new());
-        scenario.saml = Some(std::collections::BTreeMap::new());
-        scenario.claims = Some(std::collections::BTreeMap::new());
-        scenario.auth_methods = Some(Vec::new());
-        scenario.auth_contexts = Some(Vec::new());
-        scenario.accounts = Some(Vec::new());
-        scenario.device_posture = Some(Vec::new());
-        scenario.linked_app_tokens = Some(Vec::new());
-        scenario
-    }
-
-    fn truth(
-        &self,
-        model: Model<'_>,
-        rule: &Rule,
-        assignment: &Assignment,
-        pending: &Cell<Option<usize>>,
-    ) -> Truth {
-        match rule {
-            Rule::Everyone => Truth::TRUE,
-            Rule::Group(id) => match model.group(id) {
-                Some(group) => {
-                    let clauses = (&*group.include, &*group.require, &*group.exclude);
-                    self.matches(model, clauses, assignment, pending)
-                }
-                None => Truth::MISSING,
-            },
-            rule => {
-                let items = items(model, rule);
-                let leaf = self
-                    .leaves
-                    .iter()
-                    .find(|leaf| leaf.rule == *rule && leaf.items.as_ref() == items);
-                leaf.map_or(Truth::MISSING, |leaf| self.leaf(leaf, assignment, pending))
-            }
-        }
-    }
-
-    fn leaf(&self, leaf: &Leaf, assignment: &Assignment, pending: &Cell<Option<usize>>) -> Truth {
-        let chosen = |variable: usize| {
-            let option = assignment.get(variable).copied().flatten();
-            if option.is_none() && pending.get().is_none() {
-                pending.set(Some(variable));
-            }
-            option
-        };
-        if !leaf.is_supported {
-            return Truth::MISSING;
-        }
-        if leaf.needs_login {
-            let Some(option) = chosen(LOGIN) else { return Truth::MISSING };
-            let setting = self.variables.get(LOGIN).and_then(|login| login.options.get(option));
-            if setting == Some(&Setting::NotLoggedIn) {
-                return Truth::ASKABLE;
-            }
-        }
-        if let Some((variable, wanted)) = leaf.provider {
-            match chosen(variable) {
-                None => return Truth::MISSING,
-                Some(option) if option != wanted => return Truth::FALSE,
-                Some(_) => {}
-            }
-        }
-        match chosen(leaf.variable) {
-            None => Truth::MISSING,
-            Some(option) => leaf.truths.get(option).copied().unwrap_or(false).into(),
-        }
-    }
-
-    fn build(&mut self) {
-        let emails = self.emails();
-        let ips = self.addresses();
-        let countries = self.countries();
-        let providers = self.providers();
-        let names = self.texts(|rule| match rule {
-            Rule::CommonName(name) => Some(name),
-            _ => None,
-        });
-        let tokens = self.texts(|rule| match rule {
-            Rule::ServiceToken(id) => Some(id),
-            _ => None,
-        });
-        let optional = |list: Vec<String>, other: &str, wrap: fn(Option<String>) -> Setting| {
-            let named = list.into_iter().chain([other.to_owned()]).map(Some);
-            std::iter::once(None).chain(named).map(wrap).collect()
-        };
-        let providers = std::iter::once(Some("another-provider".to_owned()))
-            .chain(providers.into_iter().map(Some));
-        self.variables = vec![
-            emails,
-            ips,
-            countries,
-            providers.map(Setting::Provider).collect(),
-            optional(names, "another.example", Setting::Certificate),
-            optional(tokens, "another-token", Setting::Token),
-            RiskLevel::ALL.into_iter().rev().map(Setting::Risk).collect(),
-        ]
-        .into_iter()
-        .map(|options| Variable { options })
-        .collect();
-        for at in 0..self.leaves.len() {
-            self.settle(at);
-        }
-    }
-
-    /// Finds the variable of a leaf, and its truth for each option.
-    fn settle(&mut self, at: usize) {
-        let Some(leaf) = self.leaves.get(at) else { return };
-        let variable = match leaf.rule {
-            Rule::Email(_) | Rule::EmailDomain(_) | Rule::EmailList(_) => LOGIN,
-            Rule::Ip(_) | Rule::IpList(_) => IP,
-            Rule::Geo(_) => COUNTRY,
-            Rule::LoginMethod(_) => PROVIDER,
-            Rule::Certificate | Rule::CommonName(_) => CERTIFICATE,
-            Rule::ServiceToken(_) | Rule::AnyValidServiceToken => TOKEN,
-            Rule::UserRiskScore(_) => RISK,
-            _ => {
-                let rule = leaf.rule.clone();
-                let options = vec![Setting::Holds(rule.clone(), false), Setting::Holds(rule, true)];
-                self.variables.push(Variable { options });
-                self.variables.len() - 1
-            }
-        };
-        let Some(options) = self.variables.get(variable).map(|variable| &variable.options) else {
-            return;
-        };
-        let truths = options.iter().map(|setting| setting.settles(leaf)).collect();
-        let is_membership = variable > RISK;
-        let provider = leaf.rule.provider().filter(|_| is_membership).and_then(|id| {
-            let wanted = Setting::Provider(Some(id.to_owned()));
-            let options = &self.variables.get(PROVIDER)?.options;
-            Some((PROVIDER, options.iter().position(|setting| *setting == wanted)?))
-        });
-        if let Some(leaf) = self.leaves.get_mut(at) {
-            (leaf.variable, leaf.truths, leaf.provider) = (variable, truths, provider);
-        }
-    }
-
-    /// Nobody, a stranger, and of those whom rules name one for each set of rules that they satisfy.
-    fn emails(&self) -> Vec<Setting> {
-        let mut candidates = vec!["stranger@elsewhere.invalid".to_owned()];
-        for leaf in &self.leaves {
-            match (&leaf.rule, &leaf.items) {
-                (Rule::Email(email), _) => candidates.push(email.to_string()),
-                (Rule::EmailDomain(domain), _) => candidates.push(format!("somebody-new@{domain}")),
-                (_, Some(ListItems::Emails(items))) => {
-                    candidates.extend(items.iter().map(ToString::to_string));
-                }
-                _ => {}
-            }
-        }
-        let settings = candidates.into_iter().map(Setting::Email).collect();
-        let mut distinct = self.distinct(settings);
-        distinct.push(Setting::NotLoggedIn);
-        distinct
-    }
-
-    /// Addresses on both sides of every border of a block.
-    fn addresses(&self) -> Vec<Setting> {
-        let elsewhere = ["203.0.113.254", "2001:db8:ffff::fffe"];
-        let mut candidates: Vec<IpAddr> =
-            elsewhere.iter().filter_map(|text| text.parse().ok()).collect();
-        let mut add = |network: &Network| {
-            candidates.push(network.first());
-            candidates.push(network.last());
-            candidates.extend(next(network.last()));
-            candidates.extend(previous(network.first()));
-        };
-        for leaf in &self.leaves {
-            match (&leaf.rule, &leaf.items) {
-                (Rule::Ip(network), _) => add(network),
-                (_, Some(ListItems::Networks(items))) => items.iter().for_each(&mut add),
-                _ => {}
-            }
-        }
-        let mut distinct = self.distinct(candidates.into_iter().map(Setting::Ip).collect());
-        // An address outside all blocks speaks for nothing in particular, if there is one.
-        let outside = distinct
+        let forbidden: BTreeSet<&str> = settings
             .iter()
-            .position(|setting| !self.leaves.iter().any(|leaf| setting.settles(leaf)));
-        distinct.swap(0, outside.unwrap_or(0));
-        distinct
+            .filter_map(|setting| match setting {
+                Setting::Holds(Rule::Okta { name, .. }, false) => Some(&**name),
+                _ => None,
+            })
+            .collect();
+        respell_groups(&mut scenario, &forbidden);
+        scenario
     }
 
-    fn countries(&self) -> Vec<Setting> {
-        let named = self.texts_owned(|rule| match rule {
+    /// Where facts stand in no contradiction to one another: 1, elsewhere 0.
+    pub(crate) fn consistent(&mut self) -> Result<Ref, TooLarge> {
+        let mut all = self.diagrams.leaf(1);
+        for a in FIRST_FACT..self.variables.len() {
+            for b in FIRST_FACT..self.variables.len() {
+                let fact = |at: usize| match self.variables.get(at)?.options.last()? {
+                    Setting::Holds(rule, _) => Some(rule),
+                    _ => None,
+                };
+                let is_implied = match (fact(a), fact(b)) {
+                    (Some(a), Some(b)) => implies(a, b),
+                    _ => false,
+                };
+                if is_implied {
+                    let holds =
+                        |setting: &Setting| u32::from(matches!(setting, Setting::Holds(_, true)));
+                    let (a, b) = (self.by(a, holds), self.by(b, holds));
+                    let implied =
+                        self.diagrams.combine(a, b, &|a, b| u32::from(a == 0 || b == 1))?;
+                    all = self.diagrams.combine(all, implied, &|a, b| a & b)?;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn matches(&mut self, model: Model<'_>, parts: [&[Rule]; 3]) -> Result<Ref, TooLarge> {
+        let [include, require, exclude] = parts;
+        let included = self.any(model, include)?;
+        let mut all = included;
+        for rule in require {
+            let rule = self.rule(model, rule)?;
+            all = self.and(all, rule)?;
+        }
+        let excluded = self.any(model, exclude)?;
+        self.spared(all, excluded)
+    }
+
+    /// Who matches, but for those who are excluded.
+    fn spared(&mut self, matching: Ref, excluded: Ref) -> Result<Ref, TooLarge> {
+        let no = bits(Truth::FALSE);
+        let spared = |a, b| bits(truth(a).and(truth(b).not()));
+        self.diagrams.combine_with(matching, excluded, &spared, &|a, b| match (a, b) {
+            (Some(a), _) if a == no => Some(Side::First),
+            (_, Some(b)) if b == no => Some(Side::First),
+            _ => None,
+        })
+    }
+
+    fn rules(&mut self, model: Model<'_>, rules: &[Rule]) -> Result<Vec<Ref>, TooLarge> {
+        rules.iter().map(|rule| self.rule(model, rule)).collect()
+    }
+
+    /// All joined, and for each the others joined.
+    fn all_but_each(
+        &mut self,
+        each: &[Ref],
+        (join, neutral): (Join, Truth),
+    ) -> Result<(Ref, Vec<Ref>), TooLarge> {
+        let mut before = vec![self.diagrams.leaf(bits(neutral))];
+        for one in each {
+            let last = before.last().copied().unwrap_or(*one);
+            before.push(join(self, last, *one)?);
+        }
+        let all = before.pop().unwrap_or_else(|| self.diagrams.leaf(bits(neutral)));
+        let mut after = self.diagrams.leaf(bits(neutral));
+        let mut without = Vec::with_capacity(each.len());
+        for (one, before) in each.iter().zip(&before).rev() {
+            without.push(join(self, *before, after)?);
+            after = join(self, *one, after)?;
+        }
+        without.reverse();
+        Ok((all, without))
+    }
+
+    fn any(&mut self, model: Model<'_>, rules: &[Rule]) -> Result<Ref, TooLarge> {
+        let mut sum = self.diagrams.leaf(bits(Truth::FALSE));
+        let mut atoms: [Vec<&Rule>; FIRST_FACT] = Default::default();
+        for rule in rules {
+            // Rules about one variable are put together first: that costs one step for all.
+            if let Some(slot) = shared_variable(rule).and_then(|at| atoms.get_mut(at)) {
+                slot.push(rule);
+                continue;
+            }
+            let rule = self.rule(model, rule)?;
+            sum = self.or(sum, rule)?;
+        }
+        for (variable, rules) in atoms.iter().enumerate().filter(|(_, rules)| !rules.is_empty()) {
+            let atom = self.atom(model, variable, rules)?;
+            sum = self.or(sum, atom)?;
+        }
+        Ok(sum)
+    }
+
+    fn and(&mut self, a: Ref, b: Ref) -> Result<Ref, TooLarge> {
+        self.join(a, b, &and, bits(Truth::FALSE), bits(Truth::TRUE))
+    }
+
+    fn or(&mut self, a: Ref, b: Ref) -> Result<Ref, TooLarge> {
+        self.join(a, b, &or, bits(Truth::TRUE), bits(Truth::FALSE))
+    }
+
+    /// Joins with a value that settles all, and one that changes nothing.
+    fn join(
+        &mut self,
+        a: Ref,
+        b: Ref,
+        join: &dyn Fn(u32, u32) -> u32,
+        settles: u32,
+        changes_nothing: u32,
+    ) -> Result<Ref, TooLarge> {
+        self.diagrams.combine_with(a, b, join, &|a, b| match (a, b) {
+            (Some(a), _) if a == settles => Some(Side::First),
+            (_, Some(b)) if b == settles => Some(Side::Second),
+            (Some(a), _) if a == changes_nothing => Some(Side::Second),
+            (_, Some(b)) if b == changes_nothing => Some(Side::First),
+            _ => None,
+        })
+    }
+
+    fn rule(&mut self, model: Model<'_>, rule: &Rule) -> Result<Ref, TooLarge> {
+        if let Some(variable) = shared_variable(rule) {
+            return self.atom(model, variable, &[rule]);
+        }
+        match rule {
+            Rule::Everyone => Ok(self.diagrams.leaf(bits(Truth::TRUE))),
+            Rule::Group(id) => {
+                let key = (address_of(model), id.clone());
+                if let Some(&known) = self.groups.get(&key) {
+                    return Ok(known);
+                }
+                let Some(group) = model.group(id) else {
+                    return Ok(self.diagrams.leaf(bits(Truth::MISSING)));
+                };
+                let parts: [&[Rule]; 3] = [&group.include, &group.require, &group.exclude];
+                let found = self.matches(model, parts)?;
+                self.groups.insert(key, found);
+                Ok(found)
+            }
+            rule => self.fact(rule),
+        }
+    }
+
+    /// A rule about one of many things, behind the login and the provider that it asks for.
+    fn fact(&mut self, rule: &Rule) -> Result<Ref, TooLarge> {
+        let variable = fact_behind(rule).and_then(|fact| self.facts.get(&key_of(&fact)).copied());
+        let Some(variable) = variable else {
+            return Ok(self.diagrams.leaf(bits(Truth::MISSING)));
+        };
+        let holds =
+            |setting: &Setting| bits(Truth::from(matches!(setting, Setting::Holds(_, true))));
+        let mut truth = self.by(variable, holds);
+        if let Some(provider) = rule.provider() {
+            let through = |setting: &Setting| {
+                let is_it = matches!(setting, Setting::Provider(Some(id)) if id == provider);
+                bits(Truth::from(is_it))
+            };
+            let through = self.by(PROVIDER, through);
+            truth = self.and(through, truth)?;
+        }
+        self.behind_login(rule, truth)
+    }
+
+    /// Rules about one variable: true if any holds.
+    fn atom(
+        &mut self,
+        model: Model<'_>,
+        variable: usize,
+        rules: &[&Rule],
+    ) -> Result<Ref, TooLarge> {
+        let atom: Atom<'_> = rules.iter().map(|rule| (*rule, items(model, rule))).collect();
+        let settled = Settled::new(&atom);
+        let truth = self.by(variable, |setting| bits(settled.truth(setting)));
+        match rules.first() {
+            Some(first) if variable != LOGIN => self.behind_login(first, truth),
+            _ => Ok(truth),
+        }
+    }
+
+    /// Asks for a login first, if the rule needs one.
+    fn behind_login(&mut self, rule: &Rule, holds: Ref) -> Result<Ref, TooLarge> {
+        if !rule.needs_identity() {
+            return Ok(holds);
+        }
+        let login = self.by_login(bits(Truth::TRUE), bits(Truth::ASKABLE));
+        let ask = bits(Truth::ASKABLE);
+        self.diagrams.combine(login, holds, &|login, holds| if login == ask { ask } else { holds })
+    }
+}
+
+/// What a search through the rules of some applications brings together.
+struct Gathered<'a> {
+    grain: Grain,
+    atoms: [Vec<Atom<'a>>; FIRST_FACT],
+    facts: BTreeMap<String, Rule>,
+    providers: BTreeSet<&'a str>,
+    groups: BTreeSet<(usize, &'a str)>,
+    has_preflight: bool,
+}
+
+impl<'a> Gathered<'a> {
+    fn new(grain: Grain) -> Self {
+        Self {
+            grain,
+            atoms: Default::default(),
+            facts: BTreeMap::new(),
+            providers: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            has_preflight: false,
+        }
+    }
+
+    fn clauses(&mut self, model: Model<'a>, [include, require, exclude]: [&'a [Rule]; 3]) {
+        for rules in [include, exclude] {
+            let mut atoms: [Atom<'a>; FIRST_FACT] = Default::default();
+            for rule in rules {
+                self.rule(model, rule, &mut atoms);
+            }
+            self.keep(atoms);
+        }
+        for rule in require {
+            let mut atoms: [Atom<'a>; FIRST_FACT] = Default::default();
+            self.rule(model, rule, &mut atoms);
+            self.keep(atoms);
+        }
+    }
+
+    fn rule(&mut self, model: Model<'a>, rule: &'a Rule, atoms: &mut [Atom<'a>; FIRST_FACT]) {
+        self.providers.extend(rule.provider());
+        if let Some(slot) = shared_variable(rule).and_then(|at| atoms.get_mut(at)) {
+            slot.push((rule, items(model, rule)));
+        } else if let Rule::Group(id) = rule {
+            // Groups nest at most as deep as the engine allows, and none contains itself.
+            if self.groups.insert((address_of(model), id))
+                && let Some(group) = model.group(id)
+            {
+                self.clauses(model, [&group.include, &group.require, &group.exclude]);
+            }
+        } else if let Some(fact) = fact_behind(rule) {
+            self.facts.insert(key_of(&fact), fact);
+        }
+    }
+
+    fn keep(&mut self, atoms: [Atom<'a>; FIRST_FACT]) {
+        for (slot, atom) in self.atoms.iter_mut().zip(atoms) {
+            match self.grain {
+                _ if atom.is_empty() => {}
+                Grain::Clauses => slot.push(atom),
+                Grain::Rules => slot.extend(atom.into_iter().map(|rule| vec![rule])),
+            }
+        }
+    }
+
+    fn finish(self) -> Space {
+        let atoms = |variable: usize| self.atoms.get(variable).map(|it| &**it).unwrap_or_default();
+        let texts = |variable: usize, pick: fn(&Rule) -> Option<String>| -> BTreeSet<String> {
+            atoms(variable).iter().flatten().filter_map(|(rule, _)| pick(rule)).collect()
+        };
+        let countries = texts(COUNTRY, |rule| match rule {
             Rule::Geo(country) => Some(country.to_string()),
             _ => None,
         });
+        let names = texts(CERTIFICATE, |rule| match rule {
+            Rule::CommonName(name) => Some(name.to_string()),
+            _ => None,
+        });
+        let tokens = texts(TOKEN, |rule| match rule {
+            Rule::ServiceToken(id) => Some(id.to_string()),
+            _ => None,
+        });
         let other = ["AQ", "BV", "HM", "TF"].map(str::to_owned);
-        let other = other.into_iter().find(|code| !named.contains(code));
-        other.into_iter().chain(named).map(Setting::Country).collect()
-    }
-
-    fn providers(&self) -> Vec<String> {
-        self.texts_owned(|rule| rule.provider().map(str::to_owned))
-    }
-
-    fn texts(&self, pick: fn(&Rule) -> Option<&Box<str>>) -> Vec<String> {
-        self.texts_owned(|rule| pick(rule).map(ToString::to_string))
-    }
-
-    fn texts_owned(&self, pick: impl Fn(&Rule) -> Option<String>) -> Vec<String> {
-        let mut texts: Vec<_> = self.leaves.iter().filter_map(|leaf| pick(&leaf.rule)).collect();
-        texts.sort_unstable();
-        texts.dedup();
-        texts
-    }
-
-    /// Keeps one of the values that no rule tells apart.
-    fn distinct(&self, settings: Vec<Setting>) -> Vec<Setting> {
-        let mut seen = std::collections::HashSet::new();
-        let mut kept = Vec::new();
-        for setting in settings {
-            let signature: Vec<bool> =
-                self.leaves.iter().map(|leaf| setting.settles(leaf)).collect();
-            if seen.insert(signature) {
-                kept.push(setting);
-            }
+        let other_country = other.into_iter().find(|code| !countries.contains(code));
+        let another = std::iter::once(Some(fresh("another-provider", &self.providers)));
+        let providers = self.providers.iter().map(|id| Some((*id).to_owned()));
+        let other_name = fresh("another.example", &names.iter().map(String::as_str).collect());
+        let other_token = fresh("another-token", &tokens.iter().map(String::as_str).collect());
+        let preflight = if self.has_preflight { 2 } else { 1 };
+        let mut variables: Vec<Vec<Setting>> = vec![
+            emails(atoms(LOGIN)),
+            another.chain(providers).map(Setting::Provider).collect(),
+            addresses(atoms(IP)),
+            other_country.into_iter().chain(countries).map(Setting::Country).collect(),
+            std::iter::once(None)
+                .chain(names.into_iter().chain([other_name]).map(Some))
+                .map(Setting::Certificate)
+                .collect(),
+            [Token::None, Token::Invalid]
+                .into_iter()
+                .chain(tokens.into_iter().chain([other_token]).map(Token::Valid))
+                .map(Setting::Token)
+                .collect(),
+            RiskLevel::ALL.into_iter().rev().map(Setting::Risk).collect(),
+            [false, true].into_iter().take(preflight).map(Setting::Preflight).collect(),
+        ];
+        let mut facts = HashMap::default();
+        for (key, fact) in self.facts {
+            facts.insert(key, variables.len());
+            variables.push(vec![Setting::Holds(fact.clone(), false), Setting::Holds(fact, true)]);
         }
-        kept
-    }
-}
-
-impl Setting {
-    /// Puts the value into a request.
-    pub(crate) fn apply(&self, scenario: &mut Scenario) {
-        match self {
-            Self::NotLoggedIn => scenario.email = None,
-            Self::Email(email) => scenario.email = Some(email.clone()),
-            Self::Ip(address) => scenario.ip = Some(*address),
-            Self::Country(country) => scenario.country = Some(country.clone()),
-            Self::Provider(provider) => scenario.provider.clone_from(provider),
-            Self::Certificate(name) => {
-                scenario.certificate.clone_from(name);
-                if name.is_none() {
-                    scenario.absent.insert(crate::fact::FactName::Certificate);
-                }
-            }
-            Self::Token(id) => scenario.service_token.clone_from(id),
-            Self::Risk(level) => scenario.risk = Some(*level),
-            Self::Holds(rule, holds) => apply_rule(rule, *holds, scenario),
-        }
-    }
-
-    /// What the value says, in words.
-    pub(crate) fn words(&self) -> String {
-        match self {
-            Self::NotLoggedIn => "nobody has logged in".to_owned(),
-            Self::Email(email) => format!("e-mail is {email}"),
-            Self::Ip(address) => format!("client address is {address}"),
-            Self::Country(country) => format!("country is {country}"),
-            Self::Provider(None) => "identity provider is none".to_owned(),
-            Self::Provider(Some(id)) => format!("login came through provider `{id}`"),
-            Self::Certificate(None) => "there is no client certificate".to_owned(),
-            Self::Certificate(Some(name)) => format!("client certificate has common name `{name}`"),
-            Self::Token(None) => "there is no service token".to_owned(),
-            Self::Token(Some(id)) => format!("service token is `{id}`"),
-            Self::Risk(level) => format!("risk is {}", level.as_str()),
-            Self::Holds(rule, true) => rule.condition().to_string(),
-            Self::Holds(rule, false) => format!("not: {}", rule.condition()),
-        }
-    }
-
-    /// Whether a rule about this variable holds for the value.
-    fn settles(&self, leaf: &Leaf) -> bool {
-        match (self, &leaf.rule) {
-            (Self::Email(email), Rule::Email(listed)) => listed.as_str() == email,
-            (Self::Email(email), Rule::EmailDomain(domain)) => {
-                email.rsplit_once('@').is_some_and(|(_, after)| after == domain.as_str())
-            }
-            (Self::Email(email), Rule::EmailList(_)) => match &leaf.items {
-                Some(ListItems::Emails(items)) => items.iter().any(|item| item.as_str() == email),
-                _ => false,
-            },
-            (Self::Ip(address), Rule::Ip(network)) => network.contains(*address),
-            (Self::Ip(address), Rule::IpList(_)) => match &leaf.items {
-                Some(ListItems::Networks(items)) => {
-                    items.iter().any(|item| item.contains(*address))
-                }
-                _ => false,
-            },
-            (Self::Country(country), Rule::Geo(listed)) => listed.as_str() == country,
-            (Self::Certificate(name), Rule::Certificate) => name.is_some(),
-            (Self::Certificate(Some(name)), Rule::CommonName(listed)) => **listed == **name,
-            (Self::Token(id), Rule::AnyValidServiceToken) => id.is_some(),
-            (Self::Provider(Some(id)), Rule::LoginMethod(listed))
-            | (Self::Token(Some(id)), Rule::ServiceToken(listed)) => **listed == **id,
-            (Self::Risk(level), Rule::UserRiskScore(levels)) => levels.contains(*level),
-            (Self::Holds(rule, holds), listed) => *holds && rule == listed,
-            _ => false,
+        Space {
+            variables: variables.into_iter().map(|options| Variable { options }).collect(),
+            diagrams: Diagrams::default(),
+            facts,
+            groups: HashMap::default(),
         }
     }
 }
 
-/// Makes a rule about one of many things hold, or takes that thing away.
-fn apply_rule(rule: &Rule, holds: bool, scenario: &mut Scenario) {
-    let list = |list: &mut Option<Vec<String>>, text: &str| {
-        let known = list.get_or_insert_with(Vec::new);
-        known.retain(|one| !one.eq_ignore_ascii_case(text) || (holds && one != text));
-        if holds {
-            known.push(text.to_owned());
-        }
-    };
-    match rule {
-        Rule::AzureAd { id, .. } => list(&mut scenario.groups, id),
-        Rule::Gsuite { email, .. } => list(&mut scenario.groups, email.as_str()),
-        Rule::Okta { name, .. } => list(&mut scenario.groups, name),
-        Rule::AuthContext { class, .. } => list(&mut scenario.auth_contexts, class),
-        Rule::AuthMethod(method) => list(&mut scenario.auth_methods, method),
-        Rule::DevicePosture(id) => list(&mut scenario.device_posture, id),
-        Rule::LinkedAppToken(id) => list(&mut scenario.linked_app_tokens, id),
-        Rule::CloudflareAccountMember(id) => {
-            list(&mut scenario.accounts, id.as_deref().unwrap_or("some-account"));
-        }
-        Rule::GithubOrganization { name, team, .. } => {
-            let known = scenario.github.get_or_insert_with(Default::default);
-            match (holds, team) {
-                (true, None) => drop(known.entry(name.to_string()).or_default()),
-                (true, Some(team)) => {
-                    known.entry(name.to_string()).or_default().push(team.to_string());
-                }
-                (false, None) => drop(known.remove(&**name)),
-                (false, Some(team)) => {
-                    if let Some(teams) = known.get_mut(&**name) {
-                        teams.retain(|one| one != &**team);
-                    }
-                }
-            }
-        }
-        Rule::Saml { attribute, value, .. } => {
-            let known = scenario.saml.get_or_insert_with(Default::default);
-            let values = known.entry(attribute.to_string()).or_default();
-            values.retain(|one| one != &**value);
-            if holds {
-                values.push(value.to_string());
-            }
-        }
-        Rule::Oidc { claim, value, .. } => {
-            use crate::claim::Claim;
-            let known = scenario.claims.get_or_insert_with(Default::default);
-            let old = known.remove(&**claim);
-            let mut values = match old {
-                Some(Claim::List(values)) => values,
-                Some(value) => vec![value],
-                None => Vec::new(),
-            };
-            values.retain(|one| *one != Claim::from(&**value));
-            if holds {
-                values.push(Claim::from(&**value));
-            }
-            known.insert(claim.to_string(), Claim::List(values));
-        }
-        Rule::ExternalEvaluation { evaluate_url, .. } => {
-            scenario.external.insert(evaluate_url.to_string(), Some(holds));
-        }
-        _ => {}
-    }
+/// A request of which everything is known, and nothing is there.
+fn blank(host: &str, path: &str) -> Scenario {
+    let mut scenario = Scenario::new(host, path);
+    scenario.groups = Some(Vec::new());
+    scenario.github = Some(BTreeMap::new());
+    scenario.saml = Some(BTreeMap::new());
+    scenario.claims = Some(BTreeMap::new());
+    scenario.auth_methods = Some(Vec::new());
+    scenario.auth_contexts = Some(Vec::new());
+    scenario.accounts = Some(Vec::new());
+    scenario.device_posture = Some(Vec::new());
+    scenario.linked_app_tokens = Some(Vec::new());
+    scenario
 }
 
-fn gather(model: Model<'_>, rule: &Rule, leaves: &mut Vec<Leaf>, depth: usize) {
-    if let Rule::Group(id) = rule {
-        if let (Some(group), true) = (model.group(id), depth <= crate::limits::MAX_GROUP_DEPTH) {
-            group.rules().for_each(|rule| gather(model, rule, leaves, depth + 1));
-        }
-        return;
-    }
-    let items = items(model, rule);
-    let is_known = |leaf: &Leaf| leaf.rule == *rule && leaf.items.as_ref() == items;
-    if *rule == Rule::Everyone || leaves.iter().any(is_known) {
-        return;
-    }
-    leaves.push(Leaf {
-        rule: rule.clone(),
-        items: items.cloned(),
-        variable: 0,
-        truths: Vec::new(),
-        provider: None,
-        needs_login: rule.needs_identity(),
-        is_supported: !matches!(rule, Rule::Unsupported(_)),
-    });
+/// The variable of rules that share one.
+fn shared_variable(rule: &Rule) -> Option<usize> {
+    Some(match rule {
+        Rule::Email(_) | Rule::EmailDomain(_) | Rule::EmailList(_) => LOGIN,
+        Rule::LoginMethod(_) => PROVIDER,
+        Rule::Ip(_) | Rule::IpList(_) => IP,
+        Rule::Geo(_) => COUNTRY,
+        Rule::Certificate | Rule::CommonName(_) => CERTIFICATE,
+        Rule::ServiceToken(_) | Rule::AnyValidServiceToken => TOKEN,
+        Rule::UserRiskScore(_) => RISK,
+        _ => return None,
+    })
 }
 
 fn items<'a>(model: Model<'a>, rule: &Rule) -> Option<&'a ListItems> {
@@ -525,16 +497,37 @@ fn items<'a>(model: Model<'a>, rule: &Rule) -> Option<&'a ListItems> {
     }
 }
 
-fn next(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(v4) => v4.to_bits().checked_add(1).map(|bits| IpAddr::V4(bits.into())),
-        IpAddr::V6(v6) => v6.to_bits().checked_add(1).map(|bits| IpAddr::V6(bits.into())),
-    }
+/// Facts of one kind stand together, an organisation before its teams.
+fn key_of(fact: &Rule) -> String {
+    format!("{fact:?}")
 }
 
-fn previous(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(v4) => v4.to_bits().checked_sub(1).map(|bits| IpAddr::V4(bits.into())),
-        IpAddr::V6(v6) => v6.to_bits().checked_sub(1).map(|bits| IpAddr::V6(bits.into())),
+/// Models live as long as the analysis, so where they lie tells them apart.
+fn address_of(model: Model<'_>) -> usize {
+    std::ptr::from_ref(model.policies).addr()
+}
+
+/// A text that is not among these.
+fn fresh(text: &str, known: &BTreeSet<&str>) -> String {
+    let mut text = text.to_owned();
+    while known.contains(text.as_str()) {
+        text.push('x');
     }
+    text
+}
+
+fn bits(truth: Truth) -> u32 {
+    u32::from(truth.to_byte())
+}
+
+pub(crate) fn truth(bits: u32) -> Truth {
+    Truth::from_byte(u8::try_from(bits).unwrap_or_default())
+}
+
+fn and(a: u32, b: u32) -> u32 {
+    bits(truth(a).and(truth(b)))
+}
+
+fn or(a: u32, b: u32) -> u32 {
+    bits(truth(a).or(truth(b)))
 }

@@ -41,6 +41,16 @@ impl Truth {
         )
     }
 
+    /// The four bits.
+    pub(crate) fn to_byte(self) -> u8 {
+        self.0
+    }
+
+    /// The value with these bits.
+    pub(crate) fn from_byte(bits: u8) -> Self {
+        Self(bits & (FOR | AGAINST))
+    }
+
     pub(crate) fn is_true(self) -> bool {
         self.0 & IS_TRUE != 0
     }

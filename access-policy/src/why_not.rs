@@ -6,7 +6,8 @@ use crate::{
     engine::Engine,
     request::Request,
     scenario::Scenario,
-    space::{Setting, Space},
+    setting::{Setting, Token},
+    space::{Grain, Space},
 };
 
 /// A smallest change of facts with which a request would pass.
@@ -52,7 +53,7 @@ impl Engine {
             return Vec::new();
         }
         let scenario = Scenario::of(request);
-        let space = Space::new(&[(self.model(), at)]);
+        let space = Space::new(&[(self.model(), at)], Grain::Rules);
         let settings: Vec<Vec<&Setting>> = space
             .variables
             .iter()
@@ -122,9 +123,12 @@ impl Engine {
     }
 }
 
-/// Nobody passes by logging out.
+/// Nobody passes by logging out or with a bad token, and a preflight is no remedy.
 fn helps(setting: &Setting) -> bool {
-    *setting != Setting::NotLoggedIn
+    !matches!(
+        setting,
+        Setting::NotLoggedIn | Setting::Token(Token::Invalid) | Setting::Preflight(_)
+    )
 }
 
 /// More changes than these are no remedy.

@@ -228,6 +228,36 @@ fn nothing_helps_where_nobody_is_admitted() {
 }
 
 #[test]
+fn a_rule_that_changes_nothing_is_dead_and_others_are_not() {
+    let dead = |policies: &str| {
+        let lints = app(policies).lint().into_iter();
+        let dead = lints.filter(|lint| lint.code == LintCode::DeadRule);
+        dead.map(|lint| lint.location.replace("/applications/0/policies/", "")).collect::<Vec<_>>()
+    };
+    // Any one of the three could go.
+    let levels = r#"{"name": "p", "decision": "allow", "include": [
+        {"user_risk_score": {"user_risk_score": ["low"]}},
+        {"user_risk_score": {"user_risk_score": ["medium"]}},
+        {"user_risk_score": {"user_risk_score": ["low", "medium"]}},
+        {"user_risk_score": {"user_risk_score": ["high"]}}]}"#;
+    assert_eq!(dead(levels), ["0/include/0", "0/include/1", "0/include/2"]);
+    // An exclude that takes away what an earlier policy has decided about already.
+    let behind = r#"{"name": "d", "decision": "deny", "include": [{"email": {"email": "i@x.jp"}}]},
+        {"name": "a", "decision": "allow", "include": [{"email_domain": {"domain": "x.jp"}}],
+         "exclude": [{"email": {"email": "i@x.jp"}}, {"email": {"email": "j@x.jp"}}]}"#;
+    assert_eq!(dead(behind), ["1/exclude/0"]);
+    // A require that every include satisfies.
+    let require = r#"{"name": "a", "decision": "allow", "include": [{"email": {"email": "i@x.jp"}}],
+        "require": [{"email_domain": {"domain": "x.jp"}}, {"geo": {"country_code": "JP"}}]}"#;
+    assert_eq!(dead(require), ["0/require/0"]);
+    // A team is of its organisation.
+    let team = r#"{"name": "a", "decision": "allow",
+        "include": [{"github-organization": {"name": "acme", "team": "ops", "identity_provider_id": "gh"}}],
+        "require": [{"github-organization": {"name": "Acme", "identity_provider_id": "gh"}}]}"#;
+    assert_eq!(dead(team), ["0/require/0"]);
+}
+
+#[test]
 fn each_lint_fires_where_it_should_and_only_there() {
     let cases = [
         (LintCode::EmptyInclude, r#"{"name": "p", "decision": "allow", "include": []}"#),

@@ -3,7 +3,7 @@
 //! `json` is the document; where that can't be written as JSON, `text` holds it as a string. Without
 //! `class` it must be accepted; `at` is the exact place of the fault.
 
-use access_policy::{Engine, Error, Policies};
+use access_policy::{Engine, Error, LintCode, Mode, Policies};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -50,6 +50,29 @@ fn check(case: &Case, result: Result<Engine, Error>) -> Result<(), String> {
             if is_clean { Ok(()) } else { Err(format!("untidy message: {text}")) }
         }
     }
+}
+
+#[test]
+fn host_bits_are_remarked_on_and_masked() {
+    let text = r#"{"applications": [{"id": "a", "domain": "a.example", "policies": [
+        {"name": "p", "decision": "bypass", "include": [{"ip": {"ip": "192.168.100.1/24"}},
+         {"ip": {"ip": "10.0.0.0/8"}}, {"ip": {"ip": "192.0.2.1"}}, {"ip": {"ip": "2001:DB8::/32"}},
+         {"ip": ["10.1.2.3/16"]}, {"ip_list": {"id": "l"}}]}]}],
+        "lists": [{"id": "l", "name": "l", "type": "IP", "items": ["::ffff:10.0.0.9/120", "::1"]}]}"#;
+    let import = Policies::import(text.as_bytes(), Mode::Strict).unwrap();
+    let told: Vec<_> = import.lints.iter().map(|lint| (lint.code, &*lint.location)).collect();
+    assert_eq!(
+        told,
+        [
+            (LintCode::HostBitsSet, "/applications/0/policies/0/include/0/ip/ip"),
+            (LintCode::HostBitsSet, "/applications/0/policies/0/include/4/ip/0"),
+            (LintCode::HostBitsSet, "/lists/0/items/0"),
+        ]
+    );
+    assert_eq!(
+        import.lints[0].message,
+        "`192.168.100.1/24` has bits beyond its prefix; it means 192.168.100.0/24"
+    );
 }
 
 #[test]

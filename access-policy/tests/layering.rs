@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A new module takes its place here.
-const ORDER: [&str; 58] = [
+const ORDER: [&str; 65] = [
     "limits",
     "steps",
     "error",
@@ -12,6 +12,7 @@ const ORDER: [&str; 58] = [
     "duration",
     "glob",
     "table",
+    "remark",
     "node",
     "document",
     "domain",
@@ -58,7 +59,13 @@ const ORDER: [&str; 58] = [
     "engine",
     "suite",
     "audit",
+    "diagram",
+    "setting",
+    "candidates",
     "space",
+    "verdicts",
+    "region",
+    "neighbours",
     "analysis",
     "why_not",
     "lint",

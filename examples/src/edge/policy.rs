@@ -140,14 +140,22 @@ pub fn run(command: &Command) -> ExitCode {
 
 impl Source {
     fn rules(&self) -> anyhow::Result<Rules> {
-        let Some(file) = &self.policies else { return Config::read(&self.config)?.rules() };
+        self.read().map(|(rules, _)| rules)
+    }
+
+    /// The rules, and remarks that only the text gives cause to.
+    fn read(&self) -> anyhow::Result<(Rules, Vec<Lint>)> {
+        let Some(file) = &self.policies else {
+            return Ok((Config::read(&self.config)?.rules()?, Vec::new()));
+        };
         let text = fs::read(file).with_context(|| format!("can't read `{}`", file.display()))?;
         let mode = if self.lenient { Mode::Lenient } else { Mode::Strict };
         let import = Policies::import(&text, mode).map_err(|error| all_problems(file, &error))?;
         for warning in &import.warnings {
             eprintln!("warning: in `{}`: {}", file.display(), chain(warning));
         }
-        Rules::new(import.policies).map_err(|error| all_problems(file, &error))
+        let rules = Rules::new(import.policies).map_err(|error| all_problems(file, &error))?;
+        Ok((rules, import.lints))
     }
 }
 
@@ -276,7 +284,8 @@ impl Explain {
 
 impl LintArguments {
     fn run(&self) -> anyhow::Result<bool> {
-        let lints: Vec<Lint> = self.source.rules()?.engine().lint();
+        let (rules, mut lints) = self.source.read()?;
+        lints.extend(rules.engine().lint());
         match self.output {
             Output::Text => lints.iter().for_each(|lint| println!("{lint}")),
             Output::Json => println!("{}", serde_json::to_string(&lints)?),
