@@ -162,8 +162,8 @@ impl Engine {
 
     fn confirms(&self, scenario: &Scenario, application: usize, policy: usize) -> bool {
         let told = scenario.ask(|request| {
-            let verdict = self.judge_by(application, request);
-            verdict.policy.is_some_and(|by| by as usize == policy)
+            let trace = self.decide(request).trace();
+            (trace.application(), trace.policy()) == (Some(application), Some(policy))
         });
         told.unwrap_or(false)
     }

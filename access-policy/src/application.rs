@@ -37,7 +37,7 @@ use crate::{
 #[non_exhaustive]
 #[must_use]
 pub struct Application {
-    /// The identifier; no two applications of an engine share one.
+    /// The identifier, in lower case; no two applications of an engine share one.
     pub id: String,
     /// The name, for people.
     pub name: String,
@@ -77,12 +77,12 @@ pub enum ApplicationKind {
 }
 
 impl Application {
-    /// An application without destinations and policies. The name is the id.
+    /// An application without destinations and policies. The id is the name in lower case.
     pub fn new(id: impl Into<String>) -> Self {
-        let id = id.into();
+        let name = id.into();
         Self {
-            name: id.clone(),
-            id,
+            id: name.to_ascii_lowercase(),
+            name,
             destinations: Vec::new(),
             kind: ApplicationKind::SelfHosted,
             policies: Vec::new(),
@@ -187,7 +187,7 @@ impl Application {
             .or_else(|| id.clone())
             .or_else(|| application.destinations.first().map(Destination::to_string))
             .unwrap_or_default();
-        application.id = id.unwrap_or_else(|| application.name.clone());
+        application.id = id.unwrap_or_else(|| application.name.to_ascii_lowercase());
         Ok(application.settings(settings))
     }
 }

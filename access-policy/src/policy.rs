@@ -32,7 +32,7 @@ use crate::{
 #[non_exhaustive]
 #[must_use]
 pub struct Policy {
-    /// The identifier, for logs and links.
+    /// The identifier, for logs and links, in lower case.
     pub id: String,
     /// The name, for people.
     pub name: String,
@@ -67,22 +67,22 @@ pub enum Action {
 }
 
 impl Policy {
-    /// An allow policy without rules; it matches nobody yet. The id is the name.
+    /// An allow policy without rules; it matches nobody yet. The id is the name in lower case.
     pub fn allow(name: impl Into<String>) -> Self {
         Self::new(name, Action::Allow)
     }
 
-    /// A deny policy without rules; it matches nobody yet. The id is the name.
+    /// A deny policy without rules; it matches nobody yet. The id is the name in lower case.
     pub fn deny(name: impl Into<String>) -> Self {
         Self::new(name, Action::Deny)
     }
 
-    /// A bypass policy without rules; it matches nobody yet. The id is the name.
+    /// A bypass policy without rules; it matches nobody yet. The id is the name in lower case.
     pub fn bypass(name: impl Into<String>) -> Self {
         Self::new(name, Action::Bypass)
     }
 
-    /// A service policy without rules; it matches nobody yet. The id is the name.
+    /// A service policy without rules; it matches nobody yet. The id is the name in lower case.
     pub fn non_identity(name: impl Into<String>) -> Self {
         Self::new(name, Action::NonIdentity)
     }
@@ -127,7 +127,7 @@ impl Policy {
     fn new(name: impl Into<String>, decision: Action) -> Self {
         let name = name.into();
         Self {
-            id: name.clone(),
+            id: name.to_ascii_lowercase(),
             name,
             decision,
             include: Vec::new(),
@@ -182,7 +182,7 @@ impl Policy {
             .map(str::to_owned)
             .or_else(|| id.as_deref().map(str::to_owned))
             .ok_or_else(|| place.error(Kind::MissingField("name")))?;
-        policy.id = id.map_or_else(|| policy.name.clone(), Into::into);
+        policy.id = id.map_or_else(|| policy.name.to_ascii_lowercase(), Into::into);
         Ok((precedence, policy))
     }
 }

@@ -3,7 +3,7 @@
 //! `json` is the document; where that can't be written as JSON, `text` holds it as a string. Without
 //! `class` it must be accepted; `at` is the exact place of the fault.
 
-use access_policy::{Engine, Error, LintCode, Mode, Policies};
+use access_policy::{Application, Engine, Error, LintCode, Mode, Policies, Policy, Rule};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -73,6 +73,22 @@ fn host_bits_are_remarked_on_and_masked() {
         import.lints[0].message,
         "`192.168.100.1/24` has bits beyond its prefix; it means 192.168.100.0/24"
     );
+}
+
+/// Found by the fuzz target `import`: an id that was made from the name kept its capitals, and lost them
+/// when it was read again.
+#[test]
+fn ids_made_from_names_survive_a_round_trip() {
+    let text = r#"[{"name": "Wiki", "domain": "a.example", "policies": [
+        {"name": "Ap", "decision": "allow", "include": [{"everyone": {}}]}]}]"#;
+    let read = Policies::from_json(text).unwrap();
+    let built = Policies::new([Application::new("Wiki")
+        .destination("a.example".parse().unwrap())
+        .policy(Policy::allow("Ap").include(Rule::Everyone))]);
+    for policies in [read, built] {
+        let written = serde_json::to_string(&policies).unwrap();
+        assert_eq!(Policies::from_json(&written).unwrap(), policies, "{written}");
+    }
 }
 
 #[test]

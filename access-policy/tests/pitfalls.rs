@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use access_policy::{
-    Claim, DenyClass, Destination, EmailAddress, Engine, Fact, Identity, LintCode, Mode, Network,
-    Outcome, Policies, Request, Rule, ServiceToken,
+    Application, Claim, DenyClass, Destination, EmailAddress, Engine, Fact, Identity, LintCode,
+    Mode, Network, Outcome, Policies, Policy, Request, Rule, ServiceToken,
 };
 
 const P: &str = "provider-1";
@@ -35,6 +35,24 @@ fn outcome(engine: &Engine, host: &str, path: &str) -> Outcome {
 }
 
 const STAFF: &str = r#"{"email_domain": {"domain": "example.com"}}"#;
+
+/// Found by the fuzz target `host_path`. Some origins drop what follows a `;`.
+#[test]
+fn a_destination_with_parameters_is_refused_where_the_path_without_them_is_nobodys() {
+    let open = |patterns: &[&str]| {
+        let mut app =
+            Application::new("open").policy(Policy::bypass("all").include(Rule::Everyone));
+        for pattern in patterns {
+            app = app.destination(pattern.parse().unwrap());
+        }
+        Engine::compile(Policies::new([app])).unwrap()
+    };
+    let request = Request::new("x", "/.Qe%D9%9CQ~Q;QQQ").unwrap();
+    let alone = open(&["x/.Qe%D9%9CQ~Q;QQQ"]);
+    assert_eq!(alone.decide(&request).outcome(), Outcome::Deny(DenyClass::AmbiguousPath));
+    let both = open(&["x/.Qe%D9%9CQ~Q;QQQ", "x/.Qe%D9%9CQ~Q"]);
+    assert_eq!(both.decide(&request).outcome(), Outcome::Bypass);
+}
 
 #[test]
 fn letter_case_of_mail_addresses_and_domains_does_not_count() {

@@ -29,6 +29,10 @@ fuzz_target!(|text: (&str, &str, &str)| {
     }
     if literal {
         let request = Request::new(&own_host, &own_path).unwrap();
-        assert_eq!(engine.decide(&request).outcome(), Outcome::Bypass, "{own_host}{own_path}");
+        let outcome = engine.decide(&request).outcome();
+        // Some origins drop `;parameters`, and what is left belongs to no application here.
+        let may_be_refused = own_path.contains(';')
+            && outcome == Outcome::Deny(access_policy::DenyClass::AmbiguousPath);
+        assert!(outcome == Outcome::Bypass || may_be_refused, "{own_host}{own_path}: {outcome}");
     }
 });
