@@ -167,7 +167,9 @@ fn distinct(atoms: &[Atom<'_>], candidates: impl Iterator<Item = Setting>) -> Ve
     let settled: Vec<Settled<'_>> = atoms.iter().map(Settled::new).collect();
     let mut seen: HashSet<Vec<u8>, FixedState> = HashSet::default();
     candidates
-        .filter(|setting| seen.insert(settled.iter().map(|it| it.truth(setting).to_byte()).collect()))
+        .filter(|setting| {
+            seen.insert(settled.iter().map(|it| it.truth(setting).to_byte()).collect())
+        })
         .collect()
 }
 

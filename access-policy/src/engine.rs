@@ -126,9 +126,7 @@ impl Engine {
     /// reading of the path.
     pub fn application_for(&self, host: &str, path: &str) -> Option<&Application> {
         let request = Request::new(host, path).ok()?;
-        let Inner { index, program, .. } = &*self.inner;
-        let at = index.find(&program.texts, request.host(), request.request_path())?;
-        self.inner.policies.applications.get(at)
+        self.inner.policies.applications.get(self.find(&request)?)
     }
 
     /// Returns the configuration that this engine was compiled from.
@@ -158,7 +156,8 @@ impl Engine {
 
     /// The application that protects a request by its canonical path.
     pub(crate) fn find(&self, request: &Request<'_>) -> Option<usize> {
-        self.inner.index.find(request.host(), request.request_path())
+        let Inner { index, program, .. } = &*self.inner;
+        index.find(&program.texts, request.host(), request.request_path())
     }
 
     pub(crate) fn model(&self) -> Model<'_> {

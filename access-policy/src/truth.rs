@@ -81,30 +81,6 @@ impl Truth {
         let (true_bits, false_bits) = (self.0 & FOR, self.0 & AGAINST);
         Self(true_bits << 1 | false_bits >> 1)
     }
-
-    /// True if any is true; false if there is none.
-    pub(crate) fn any(values: impl IntoIterator<Item = Self>) -> Self {
-        let mut sum = Self::FALSE;
-        for value in values {
-            sum = sum.or(value);
-            if sum.is_true() {
-                break;
-            }
-        }
-        sum
-    }
-
-    /// True if all are true; true if there is none.
-    pub(crate) fn all(values: impl IntoIterator<Item = Self>) -> Self {
-        let mut product = Self::TRUE;
-        for value in values {
-            product = product.and(value);
-            if product.is_false() {
-                break;
-            }
-        }
-        product
-    }
 }
 
 impl From<bool> for Truth {
@@ -147,11 +123,5 @@ mod tests {
         assert!(sum.could_be_true() && !sum.could_be_false() && !sum.is_true());
         let product = Truth::ASKABLE.and(Truth::MISSING);
         assert!(!product.could_be_true() && product.could_be_false() && !product.is_false());
-    }
-
-    #[test]
-    fn nothing_to_choose_from_is_false_and_nothing_to_demand_is_true() {
-        assert_eq!(Truth::any([]), Truth::FALSE);
-        assert_eq!(Truth::all([]), Truth::TRUE);
     }
 }
