@@ -2,7 +2,7 @@
 //! policies have many kinds of selectors; roles and networks in the large set; plain columns in the
 //! others. It tells who passes, not why.
 
-use casbin::{CoreApi, DefaultModel, Enforcer, MemoryAdapter, MgmtApi, RbacApi};
+use casbin::{CoreApi, DefaultModel, Enforcer, MemoryAdapter, MgmtApi};
 
 use crate::{
     contender::Contender,
