@@ -10,11 +10,12 @@ use crate::{
     catalog::Model,
     diagram::{Assignment, TooLarge},
     engine::Engine,
+    gather::Grain,
     neighbours::Neighbours,
     outcome::{Named, Outcome},
     region::Address,
     scenario::Scenario,
-    space::{Grain, Space},
+    space::Space,
     suite::outcome_name,
     verdicts::{End, makes_a_difference, outcome, walk},
 };

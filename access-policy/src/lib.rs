@@ -52,7 +52,7 @@
 //! | `outcome` `needs` `index` `program` `batch` `compile` `answers` `evaluate` `trace` | the compiled form, and the walk through it |
 //! | `scenario` `judgement` `explanation` `visitor` `decision` `engine` | questions and answers |
 //! | `suite` `audit` | expectations and records |
-//! | `diagram` `setting` `candidates` `space` `verdicts` `region` `neighbours` `analysis` `why_not` `lint` | what can be known without a request |
+//! | `diagram` `setting` `candidates` `gather` `space` `verdicts` `region` `neighbours` `analysis` `why_not` `lint` | what can be known without a request |
 //!
 //! # Features
 //!
@@ -92,6 +92,7 @@ mod error;
 mod evaluate;
 mod explanation;
 mod fact;
+mod gather;
 mod get_identity;
 mod glob;
 mod group;

@@ -1,23 +1,21 @@
-//! All that can be true of a request as far as some applications care, as a finite set of variables.
-//!
-//! Rules that ask for the same thing share a variable: an e-mail address settles every rule about
-//! addresses and domains, a network address every rule about networks. Values that no clause tells
-//! apart are represented by one of them, so nothing is left out.
+//! Rules as functions of variables, and ways through those functions as requests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::FixedState;
 
 use crate::{
-    candidates::{Atom, Settled, addresses, emails},
+    candidates::{Atom, Settled},
     catalog::Model,
     diagram::{Assignment, Diagrams, Ref, Side, TooLarge},
-    list::ListItems,
+    gather::{
+        FIRST_FACT, Gathered, Grain, LOGIN, PROVIDER, Variable, address_of, gather, items, key_of,
+        shared_variable,
+    },
     policy::Policy,
-    risk::RiskLevel,
     rule::Rule,
     scenario::Scenario,
-    setting::{Setting, Token, fact_behind, implies, respell_groups},
+    setting::{Setting, fact_behind, implies, respell_groups},
     truth::Truth,
 };
 
@@ -32,48 +30,13 @@ pub(crate) struct Space {
     groups: HashMap<(usize, Box<str>), Ref, FixedState>,
 }
 
-/// One thing that can be chosen. Option 0 is the one that speaks for nothing in particular.
-#[derive(Debug)]
-pub(crate) struct Variable {
-    pub(crate) options: Vec<Setting>,
-}
-
 type Join = fn(&mut Space, Ref, Ref) -> Result<Ref, TooLarge>;
-
-/// In their order on every way through a diagram.
-pub(crate) const LOGIN: usize = 0;
-const PROVIDER: usize = 1;
-const IP: usize = 2;
-const COUNTRY: usize = 3;
-const CERTIFICATE: usize = 4;
-pub(crate) const TOKEN: usize = 5;
-const RISK: usize = 6;
-pub(crate) const PREFLIGHT: usize = 7;
-const FIRST_FACT: usize = 8;
-
-/// How finely values are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Grain {
-    /// By what each clause as a whole makes of them.
-    Clauses,
-    /// By what each single rule makes of them.
-    Rules,
-}
 
 impl Space {
     /// Gathers the rules of applications, each given by its model and position.
     pub(crate) fn new(applications: &[(Model<'_>, usize)], grain: Grain) -> Self {
-        let mut gathered = Gathered::new(grain);
-        for &(model, at) in applications {
-            let Some(application) = model.policies.applications.get(at) else { continue };
-            let settings = application.settings.as_deref();
-            gathered.has_preflight |=
-                settings.is_some_and(|it| it.options_preflight_bypass || it.cors.is_some());
-            for (_, policy) in model.in_order(application) {
-                gathered.clauses(model, [&policy.include, &policy.require, &policy.exclude]);
-            }
-        }
-        gathered.finish()
+        let Gathered { variables, facts } = gather(applications, grain);
+        Self { variables, facts, diagrams: Diagrams::default(), groups: HashMap::default() }
     }
 
     /// Where nobody has logged in.
@@ -343,124 +306,6 @@ impl Space {
     }
 }
 
-/// What a search through the rules of some applications brings together.
-struct Gathered<'a> {
-    grain: Grain,
-    atoms: [Vec<Atom<'a>>; FIRST_FACT],
-    facts: BTreeMap<String, Rule>,
-    providers: BTreeSet<&'a str>,
-    groups: BTreeSet<(usize, &'a str)>,
-    has_preflight: bool,
-}
-
-impl<'a> Gathered<'a> {
-    fn new(grain: Grain) -> Self {
-        Self {
-            grain,
-            atoms: Default::default(),
-            facts: BTreeMap::new(),
-            providers: BTreeSet::new(),
-            groups: BTreeSet::new(),
-            has_preflight: false,
-        }
-    }
-
-    fn clauses(&mut self, model: Model<'a>, [include, require, exclude]: [&'a [Rule]; 3]) {
-        for rules in [include, exclude] {
-            let mut atoms: [Atom<'a>; FIRST_FACT] = Default::default();
-            for rule in rules {
-                self.rule(model, rule, &mut atoms);
-            }
-            self.keep(atoms);
-        }
-        for rule in require {
-            let mut atoms: [Atom<'a>; FIRST_FACT] = Default::default();
-            self.rule(model, rule, &mut atoms);
-            self.keep(atoms);
-        }
-    }
-
-    fn rule(&mut self, model: Model<'a>, rule: &'a Rule, atoms: &mut [Atom<'a>; FIRST_FACT]) {
-        self.providers.extend(rule.provider());
-        if let Some(slot) = shared_variable(rule).and_then(|at| atoms.get_mut(at)) {
-            slot.push((rule, items(model, rule)));
-        } else if let Rule::Group(id) = rule {
-            // Groups nest at most as deep as the engine allows, and none contains itself.
-            if self.groups.insert((address_of(model), id))
-                && let Some(group) = model.group(id)
-            {
-                self.clauses(model, [&group.include, &group.require, &group.exclude]);
-            }
-        } else if let Some(fact) = fact_behind(rule) {
-            self.facts.insert(key_of(&fact), fact);
-        }
-    }
-
-    fn keep(&mut self, atoms: [Atom<'a>; FIRST_FACT]) {
-        for (slot, atom) in self.atoms.iter_mut().zip(atoms) {
-            match self.grain {
-                _ if atom.is_empty() => {}
-                Grain::Clauses => slot.push(atom),
-                Grain::Rules => slot.extend(atom.into_iter().map(|rule| vec![rule])),
-            }
-        }
-    }
-
-    fn finish(self) -> Space {
-        let atoms = |variable: usize| self.atoms.get(variable).map(|it| &**it).unwrap_or_default();
-        let texts = |variable: usize, pick: fn(&Rule) -> Option<String>| -> BTreeSet<String> {
-            atoms(variable).iter().flatten().filter_map(|(rule, _)| pick(rule)).collect()
-        };
-        let countries = texts(COUNTRY, |rule| match rule {
-            Rule::Geo(country) => Some(country.to_string()),
-            _ => None,
-        });
-        let names = texts(CERTIFICATE, |rule| match rule {
-            Rule::CommonName(name) => Some(name.to_string()),
-            _ => None,
-        });
-        let tokens = texts(TOKEN, |rule| match rule {
-            Rule::ServiceToken(id) => Some(id.to_string()),
-            _ => None,
-        });
-        let other = ["AQ", "BV", "HM", "TF"].map(str::to_owned);
-        let other_country = other.into_iter().find(|code| !countries.contains(code));
-        let another = std::iter::once(Some(fresh("another-provider", &self.providers)));
-        let providers = self.providers.iter().map(|id| Some((*id).to_owned()));
-        let other_name = fresh("another.example", &names.iter().map(String::as_str).collect());
-        let other_token = fresh("another-token", &tokens.iter().map(String::as_str).collect());
-        let preflight = if self.has_preflight { 2 } else { 1 };
-        let mut variables: Vec<Vec<Setting>> = vec![
-            emails(atoms(LOGIN)),
-            another.chain(providers).map(Setting::Provider).collect(),
-            addresses(atoms(IP)),
-            other_country.into_iter().chain(countries).map(Setting::Country).collect(),
-            std::iter::once(None)
-                .chain(names.into_iter().chain([other_name]).map(Some))
-                .map(Setting::Certificate)
-                .collect(),
-            [Token::None, Token::Invalid]
-                .into_iter()
-                .chain(tokens.into_iter().chain([other_token]).map(Token::Valid))
-                .map(Setting::Token)
-                .collect(),
-            RiskLevel::ALL.into_iter().rev().map(Setting::Risk).collect(),
-            [false, true].into_iter().take(preflight).map(Setting::Preflight).collect(),
-        ];
-        let mut facts = HashMap::default();
-        for (key, fact) in self.facts {
-            facts.insert(key, variables.len());
-            variables.push(vec![Setting::Holds(fact.clone(), false), Setting::Holds(fact, true)]);
-        }
-        Space {
-            variables: variables.into_iter().map(|options| Variable { options }).collect(),
-            diagrams: Diagrams::default(),
-            facts,
-            groups: HashMap::default(),
-        }
-    }
-}
-
 /// A request of which everything is known, and nothing is there.
 fn blank(host: &str, path: &str) -> Scenario {
     let mut scenario = Scenario::new(host, path);
@@ -474,46 +319,6 @@ fn blank(host: &str, path: &str) -> Scenario {
     scenario.device_posture = Some(Vec::new());
     scenario.linked_app_tokens = Some(Vec::new());
     scenario
-}
-
-/// The variable of rules that share one.
-fn shared_variable(rule: &Rule) -> Option<usize> {
-    Some(match rule {
-        Rule::Email(_) | Rule::EmailDomain(_) | Rule::EmailList(_) => LOGIN,
-        Rule::LoginMethod(_) => PROVIDER,
-        Rule::Ip(_) | Rule::IpList(_) => IP,
-        Rule::Geo(_) => COUNTRY,
-        Rule::Certificate | Rule::CommonName(_) => CERTIFICATE,
-        Rule::ServiceToken(_) | Rule::AnyValidServiceToken => TOKEN,
-        Rule::UserRiskScore(_) => RISK,
-        _ => return None,
-    })
-}
-
-fn items<'a>(model: Model<'a>, rule: &Rule) -> Option<&'a ListItems> {
-    match rule {
-        Rule::EmailList(id) | Rule::IpList(id) => model.list(id).map(|list| &list.items),
-        _ => None,
-    }
-}
-
-/// Facts of one kind stand together, an organisation before its teams.
-fn key_of(fact: &Rule) -> String {
-    format!("{fact:?}")
-}
-
-/// Models live as long as the analysis, so where they lie tells them apart.
-fn address_of(model: Model<'_>) -> usize {
-    std::ptr::from_ref(model.policies).addr()
-}
-
-/// A text that is not among these.
-fn fresh(text: &str, known: &BTreeSet<&str>) -> String {
-    let mut text = text.to_owned();
-    while known.contains(text.as_str()) {
-        text.push('x');
-    }
-    text
 }
 
 fn bits(truth: Truth) -> u32 {

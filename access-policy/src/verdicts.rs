@@ -3,10 +3,11 @@
 use crate::{
     catalog::Model,
     diagram::{Ref, Side, TooLarge},
+    gather::{LOGIN, PREFLIGHT, TOKEN},
     outcome::{DenyClass, Outcome},
     policy::Action,
     setting::{Setting, Token},
-    space::{LOGIN, PREFLIGHT, Space, TOKEN, truth},
+    space::{Space, truth},
     truth::Truth,
 };
 

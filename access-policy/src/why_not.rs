@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use crate::{
     engine::Engine,
+    gather::Grain,
     request::Request,
     scenario::Scenario,
     setting::{Setting, Token},
-    space::{Grain, Space},
+    space::Space,
 };
 
 /// A smallest change of facts with which a request would pass.

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A new module takes its place here.
-const ORDER: [&str; 65] = [
+const ORDER: [&str; 66] = [
     "limits",
     "steps",
     "error",
@@ -62,6 +62,7 @@ const ORDER: [&str; 65] = [
     "diagram",
     "setting",
     "candidates",
+    "gather",
     "space",
     "verdicts",
     "region",
