@@ -175,9 +175,11 @@ impl Application {
         let is_nowhere = domain.is_none() && destinations.is_none() && legacy.is_empty();
         let domain = domain.flatten();
         let listed = destinations.filter(|list| !list.is_empty()).unwrap_or(legacy);
+        application.destinations.reserve_exact(1);
         for destination in domain.into_iter().chain(listed) {
             application = application.destination(destination);
         }
+        application.destinations.shrink_to_fit();
         if is_nowhere && protects {
             return Err(place.error(Kind::MissingField("domain")));
         }
@@ -235,7 +237,9 @@ fn import_policies(place: &Place<'_>) -> Result<Vec<PolicyEntry>, Error> {
         let problem = "two policies of an application carry the same `precedence`";
         return Err(place.error(Kind::Precedence(problem)));
     }
-    Ok(policies.into_iter().map(|(_, policy)| policy).collect())
+    let mut policies: Vec<_> = policies.into_iter().map(|(_, policy)| policy).collect();
+    policies.shrink_to_fit();
+    Ok(policies)
 }
 
 /// A string, or an object without `include`, is a link to a reusable policy.
@@ -366,7 +370,8 @@ struct Destinations<'a>(&'a Application);
 impl Serialize for Destinations<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let public = self.0.destinations.iter().map(|destination| {
-            let member = |name: &str, value: String| (name.to_owned(), Node::String(value));
+            let member =
+                |name: &'static str, value: String| (name.into(), Node::String(value.into()));
             Node::Object(vec![
                 member("type", "public".to_owned()),
                 member("uri", destination.to_string()),

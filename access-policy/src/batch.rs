@@ -255,36 +255,36 @@ impl<'a> BatchBuilder<'a> {
     /// Asks all there is to ask of one kind.
     fn kind(&mut self, atoms: &[(Atom, Mask)]) -> Cost {
         let is_many = atoms.len() >= ENOUGH_FOR_A_TABLE;
-        let tests = match atoms.first() {
+        let gathered = match atoms.first() {
             Some((Atom::Email(_), _)) if is_many => {
-                let table = self.table_of_masks(atoms, hash_of);
-                vec![(Test::Emails(table), union(atoms))]
+                Some(Test::Emails(self.table_of_masks(atoms, hash_of)))
             }
             Some((Atom::EmailDomain(_), _)) if is_many => {
-                let table = self.table_of_masks(atoms, hash_of);
-                vec![(Test::EmailDomains(table), union(atoms))]
+                Some(Test::EmailDomains(self.table_of_masks(atoms, hash_of)))
             }
             Some((Atom::ServiceToken(_), _)) if is_many => {
-                let table = self.table_of_masks(atoms, folded_hash_of);
-                vec![(Test::ServiceTokens(table), union(atoms))]
+                Some(Test::ServiceTokens(self.table_of_masks(atoms, folded_hash_of)))
             }
-            Some((Atom::Network(_), _)) if is_many => {
-                vec![(Test::Blocks(self.blocks(atoms)), union(atoms))]
-            }
-            Some((Atom::Member { .. }, _)) => {
-                vec![(Test::Members(self.members(atoms)), union(atoms))]
-            }
-            _ => {
-                atoms.iter().filter_map(|(atom, mask)| Some((self.single(*atom)?, *mask))).collect()
-            }
+            Some((Atom::Network(_), _)) if is_many => Some(Test::Blocks(self.blocks(atoms))),
+            Some((Atom::Member { .. }, _)) => Some(Test::Members(self.members(atoms))),
+            _ => None,
         };
+        if let Some(test) = gathered {
+            return self.ask(test, union(atoms));
+        }
         let mut cost = Cost::default();
-        for (test, mask) in tests {
-            let mask = self.mask(mask);
-            self.questions.push(Question { test, mask });
-            cost = cost.plus(self.cost(test));
+        for (atom, mask) in atoms {
+            if let Some(test) = self.single(*atom) {
+                cost = cost.plus(self.ask(test, *mask));
+            }
         }
         cost
+    }
+
+    fn ask(&mut self, test: Test, mask: Mask) -> Cost {
+        let mask = self.mask(mask);
+        self.questions.push(Question { test, mask });
+        self.cost(test)
     }
 
     fn single(&mut self, atom: Atom) -> Option<Test> {

@@ -1,6 +1,6 @@
 //! Finds reusable policies, groups and lists by id, and answers rules that name them.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use foldhash::fast::FixedState;
 
@@ -36,34 +36,18 @@ pub(crate) struct Model<'a> {
 
 impl Catalog {
     pub(crate) fn build(policies: &Policies, faults: &mut Vec<Error>) -> Self {
-        let ids = |items: Vec<&str>, what: &'static str, at: &str, faults: &mut Vec<Error>| {
-            let mut known = ById::default();
-            for (position, id) in items.into_iter().enumerate() {
-                if known.insert(id.to_ascii_lowercase().into(), position).is_some() {
-                    let place = format!("/{at}/{position}");
-                    faults.push(Error::from(Kind::DuplicateId { what }).at(place));
-                }
-            }
-            known
-        };
-        let applications = policies.applications.iter().map(|app| app.id.as_str()).collect();
-        ids(applications, "application", "applications", faults);
-        let reusable = policies.policies.iter().map(|policy| policy.id.as_str()).collect();
-        Self {
-            policies: ids(reusable, "policy", "policies", faults),
-            groups: ids(
-                policies.groups.iter().map(|group| &*group.id).collect(),
-                "group",
-                "groups",
-                faults,
-            ),
-            lists: ids(
-                policies.lists.iter().map(|list| &*list.id).collect(),
-                "list",
-                "lists",
-                faults,
-            ),
-        }
+        // Nothing refers to an application by its id.
+        let _ = ids(
+            policies.applications.iter().map(|app| &*app.id),
+            ("application", "applications"),
+            faults,
+        );
+        let reusable = policies.policies.iter().map(|policy| &*policy.id);
+        let reusable = ids(reusable, ("policy", "policies"), faults);
+        let groups =
+            ids(policies.groups.iter().map(|group| &*group.id), ("group", "groups"), faults);
+        let lists = ids(policies.lists.iter().map(|list| &*list.id), ("list", "lists"), faults);
+        Self { policies: kept(reusable), groups: kept(groups), lists: kept(lists) }
     }
 
     pub(crate) fn group_position(&self, id: &str) -> Option<usize> {
@@ -175,6 +159,32 @@ impl<'a> Model<'a> {
         let spared = Answer { truth: excluded.truth.not(), missing: excluded.missing };
         all([included, required, spared].into_iter())
     }
+}
+
+/// Positions by ids, without regard to letter case.
+type Ids<'a> = HashMap<Cow<'a, str>, usize, FixedState>;
+
+fn ids<'a>(
+    items: impl ExactSizeIterator<Item = &'a str>,
+    (what, at): (&'static str, &str),
+    faults: &mut Vec<Error>,
+) -> Ids<'a> {
+    let mut known = Ids::with_capacity_and_hasher(items.len(), FixedState::default());
+    for (position, id) in items.enumerate() {
+        let id = if id.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(id.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(id)
+        };
+        if known.insert(id, position).is_some() {
+            faults.push(Error::from(Kind::DuplicateId { what }).at(format!("/{at}/{position}")));
+        }
+    }
+    known
+}
+
+fn kept(ids: Ids<'_>) -> ById {
+    ids.into_iter().map(|(id, position)| (id.into(), position)).collect()
 }
 
 fn any(answers: impl Iterator<Item = Answer>) -> Answer {

@@ -69,10 +69,10 @@ impl<'de> Deserialize<'de> for Claim {
     }
 }
 
-impl From<Node> for Claim {
-    fn from(node: Node) -> Self {
+impl From<Node<'_>> for Claim {
+    fn from(node: Node<'_>) -> Self {
         match node {
-            Node::String(text) => Self::Text(text),
+            Node::String(text) => Self::Text(text.into_owned()),
             Node::Bool(value) => Self::Bool(value),
             Node::Integer(value) => Self::Integer(value),
             Node::Array(elements) => Self::List(elements.into_iter().map(Self::from).collect()),

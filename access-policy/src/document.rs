@@ -80,7 +80,7 @@ impl Faults {
 /// A value together with the way that leads to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
-    node: &'a Node,
+    node: &'a Node<'a>,
     parent: Option<&'a Place<'a>>,
     step: Step<'a>,
     faults: &'a Faults,
@@ -95,7 +95,7 @@ enum Step<'a> {
 
 impl<'a> Place<'a> {
     /// The root of a document, from which places are counted.
-    pub(crate) fn root(node: &'a Node, faults: &'a Faults) -> Self {
+    pub(crate) fn root(node: &'a Node<'a>, faults: &'a Faults) -> Self {
         Self { node, parent: None, step: Step::Root, faults }
     }
 
@@ -107,7 +107,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    pub(crate) fn node(&self) -> &'a Node {
+    pub(crate) fn node(&self) -> &'a Node<'a> {
         self.node
     }
 
@@ -204,7 +204,12 @@ impl<'a> Place<'a> {
         &self,
         read: impl Fn(&Place<'_>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
-        Ok(self.elements()?.filter_map(|element| element.keep(read(&element))).collect())
+        let mut all = Vec::new();
+        if let Node::Array(elements) = self.node {
+            all.reserve_exact(elements.len());
+        }
+        all.extend(self.elements()?.filter_map(|element| element.keep(read(&element))));
+        Ok(all)
     }
 
     pub(crate) fn string(&self) -> Result<&'a str, Error> {
@@ -226,7 +231,10 @@ impl<'a> Place<'a> {
 
     /// An id: letter case does not count in UUIDs, so it is folded in all ids.
     pub(crate) fn id(&self) -> Result<Box<str>, Error> {
-        self.text().map(|text| text.to_ascii_lowercase().into())
+        match self.string()? {
+            "" => self.text(),
+            text => Ok(text.to_ascii_lowercase().into()),
+        }
     }
 
     pub(crate) fn boolean(&self) -> Result<bool, Error> {
@@ -260,7 +268,17 @@ impl<'a> Place<'a> {
         self.error(Kind::WrongType { expected, found: self.node.type_name() })
     }
 
-    fn child(&'a self, node: &'a Node, step: Step<'a>) -> Place<'a> {
+    /// A member that was read apart from the object.
+    pub(crate) fn member(&'a self, name: &'a str, node: &'a Node<'a>) -> Place<'a> {
+        self.child(node, Step::Field(name))
+    }
+
+    /// An element that was read apart from the array.
+    pub(crate) fn element(&'a self, at: usize, node: &'a Node<'a>) -> Place<'a> {
+        self.child(node, Step::Element(at))
+    }
+
+    fn child(&'a self, node: &'a Node<'a>, step: Step<'a>) -> Place<'a> {
         Place { node, parent: Some(self), step, faults: self.faults }
     }
 }

@@ -1,6 +1,11 @@
 //! Reads whole configurations: from Cloudflare's API and from Terraform.
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
+};
 
 use crate::{
     application::Application,
@@ -8,7 +13,7 @@ use crate::{
     error::{Error, Kind},
     group::Group,
     list::List,
-    node::Node,
+    node::{AtDepth, Members, Node, next_name},
     organization::Organization,
     policies::Policies,
     policy::Policy,
@@ -55,28 +60,36 @@ impl Policies {
     ///
     /// Every fault, with its place as a JSON pointer; no bytes whatever make it panic.
     pub fn import(text: &[u8], mode: Mode) -> Result<Import, Error> {
-        let node = Node::from_json(text)?;
-        Self::import_node(&node, mode)
-    }
-
-    fn import_node(node: &Node, mode: Mode) -> Result<Import, Error> {
         let faults = Faults::new(mode);
-        let result = Self::import_root(&Place::root(node, &faults));
+        let is_in_parts = matches!(text.trim_ascii_start().first(), Some(b'[' | b'{'));
+        let (applications, rest) = if is_in_parts {
+            Node::read_json(text, InParts { faults: &faults })?
+        } else {
+            (None, Node::from_json(text)?)
+        };
+        let result = Self::import_root(&Place::root(&rest, &faults), applications);
         let lints = faults.take_lints();
         faults.finish(result).map(|(policies, warnings)| Import { policies, warnings, lints })
     }
 
-    fn import_root(root: &Place<'_>) -> Result<Self, Error> {
+    /// Reads what was not read in parts.
+    fn import_root(
+        root: &Place<'_>,
+        applications: Option<Vec<Application>>,
+    ) -> Result<Self, Error> {
         let mut policies = Self::default();
+        let mut has_applications = applications.is_some();
+        policies.applications = applications.unwrap_or_default();
         if root.is_array() {
-            policies.applications = root.collect(Application::import)?;
+            if !has_applications {
+                policies.applications = root.collect(Application::import)?;
+            }
             return Ok(policies);
         }
         if terraform::is_state(root)? {
             terraform::import(root, &mut policies)?;
             return Ok(policies);
         }
-        let mut has_applications = false;
         for field in root.fields()? {
             match field.name() {
                 "applications" | "result" if !has_applications => {
@@ -108,8 +121,130 @@ impl Policies {
 impl<'de> Deserialize<'de> for Policies {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let node = Node::deserialize(deserializer)?;
-        let import = Self::import_node(&node, Mode::Strict).map_err(D::Error::custom)?;
-        Ok(import.policies)
+        let faults = Faults::new(Mode::Strict);
+        let result = Self::import_root(&Place::root(&node, &faults), None);
+        faults.finish(result).map(|(policies, _)| policies).map_err(D::Error::custom)
+    }
+}
+
+/// Reads applications one by one, so that a large document is never all in memory: those of an array
+/// at the root, or of the first member that holds them. The rest is read as it stands.
+struct InParts<'f> {
+    faults: &'f Faults,
+}
+
+type Parts<'de> = (Option<Vec<Application>>, Node<'de>);
+
+/// Reads the elements of an array of applications, one by one.
+fn applications<'de, A: SeqAccess<'de>>(
+    parent: &Place<'_>,
+    depth: AtDepth,
+    access: &mut A,
+) -> Result<Vec<Application>, A::Error> {
+    let mut applications = Vec::new();
+    depth.each_element(access, |at, node| {
+        let place = parent.element(at, &node);
+        applications.extend(place.keep(Application::import(&place)));
+    })?;
+    applications.shrink_to_fit();
+    Ok(applications)
+}
+
+impl<'de> DeserializeSeed<'de> for InParts<'_> {
+    type Value = Parts<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parts<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for InParts<'_> {
+    type Value = Parts<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a policy document")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Parts<'de>, A::Error> {
+        let root = Place::root(&Node::Null, self.faults);
+        let applications = applications(&root, AtDepth(0), &mut access)?;
+        Ok((Some(applications), Node::Array(Vec::new())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Parts<'de>, A::Error> {
+        let mut members = Members::new();
+        let mut applications = None;
+        while let Some(name) = next_name(&mut access, &members)? {
+            let value = if applications.is_none() && matches!(&*name, "applications" | "result") {
+                let (read, node) = access.next_value_seed(Member { parts: &self, name: &name })?;
+                applications = read;
+                node
+            } else {
+                access.next_value_seed(AtDepth(1))?
+            };
+            members.push((name, value));
+        }
+        Ok((applications, Node::Object(members)))
+    }
+}
+
+/// The member that holds the applications. In an envelope, they are read as they stand.
+struct Member<'m> {
+    parts: &'m InParts<'m>,
+    name: &'m str,
+}
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Parts<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parts<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = Parts<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("applications")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Parts<'de>, A::Error> {
+        let root = Place::root(&Node::Null, self.parts.faults);
+        let place = root.member(self.name, &Node::Null);
+        let applications = applications(&place, AtDepth(1), &mut access)?;
+        // Nothing is left to read here.
+        Ok((Some(applications), Node::Null))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Parts<'de>, A::Error> {
+        AtDepth(1).visit_map(access).map(|node| (None, node))
+    }
+
+    // What else may stand here is refused later, with its place.
+
+    fn visit_unit<E: de::Error>(self) -> Result<Parts<'de>, E> {
+        Ok((None, Node::Null))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Parts<'de>, E> {
+        Ok((None, Node::Bool(value)))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Parts<'de>, E> {
+        Ok((None, Node::Integer(value)))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Parts<'de>, E> {
+        AtDepth(1).visit_u64(value).map(|node| (None, node))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Parts<'de>, E> {
+        AtDepth(1).visit_f64(value).map(|node| (None, node))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Parts<'de>, E> {
+        AtDepth(1).visit_str(value).map(|node| (None, node))
     }
 }
 

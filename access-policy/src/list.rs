@@ -166,9 +166,9 @@ impl Serialize for List {
         let mut descriptions = self.descriptions.iter().peekable();
         let items = self.items.texts().into_iter().enumerate().map(|(at, value)| {
             let description = descriptions.next_if(|(of, _)| *of == at).map(|(_, text)| text);
-            let mut members = vec![("value".to_owned(), Node::String(value))];
+            let mut members = vec![("value".into(), Node::String(value.into()))];
             members.extend(
-                description.map(|text| ("description".to_owned(), Node::String(text.clone()))),
+                description.map(|text| ("description".into(), Node::String(text.as_str().into()))),
             );
             Node::Object(members)
         });

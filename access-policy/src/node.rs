@@ -1,6 +1,6 @@
 //! Values of self-describing formats, as they came.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Serialize, Serializer,
@@ -13,31 +13,61 @@ use crate::{
     limits,
 };
 
-/// A value of a self-describing format.
+/// A value of a self-describing format. Texts are borrowed from the document where they stand in it as
+/// they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Node {
+pub(crate) enum Node<'a> {
     Null,
     Bool(bool),
     Integer(i64),
     /// A number that no field of ours can hold, as the bits of a float.
     OtherNumber(u64),
-    String(String),
-    Array(Vec<Node>),
-    Object(Vec<(String, Node)>),
+    String(Cow<'a, str>),
+    Array(Vec<Node<'a>>),
+    Object(Vec<(Cow<'a, str>, Node<'a>)>),
 }
 
 /// Fields that the crate carries from import to export without reading them: looks, launcher and
 /// cookie settings, and what a lenient import did not understand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Carried(Vec<(String, Node)>);
+pub struct Carried(Vec<(String, Node<'static>)>);
 
-impl Node {
+impl<'a> Node<'a> {
     /// Parses a JSON text.
-    pub(crate) fn from_json(text: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn from_json(text: &'a [u8]) -> Result<Self, Error> {
+        Self::read_json(text, AtDepth(0))
+    }
+
+    /// Parses a JSON text with a reader of one's own.
+    pub(crate) fn read_json<S: DeserializeSeed<'a>>(
+        text: &'a [u8],
+        seed: S,
+    ) -> Result<S::Value, Error> {
         if text.len() > limits::MAX_DOCUMENT_BYTES {
             return Err(Kind::Syntax("it is longer than 1 GB".to_owned()).into());
         }
-        serde_json::from_slice(text).map_err(|error| Kind::Syntax(error.to_string()).into())
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let read = seed.deserialize(&mut deserializer);
+        read.and_then(|value| deserializer.end().map(|()| value))
+            .map_err(|error| Kind::Syntax(error.to_string()).into())
+    }
+
+    /// Copies what is borrowed, so that the value can be kept.
+    pub(crate) fn to_owned(&self) -> Node<'static> {
+        match self {
+            Self::Null => Node::Null,
+            Self::Bool(value) => Node::Bool(*value),
+            Self::Integer(value) => Node::Integer(*value),
+            Self::OtherNumber(bits) => Node::OtherNumber(*bits),
+            Self::String(text) => Node::String(Cow::Owned(text.clone().into_owned())),
+            Self::Array(elements) => Node::Array(elements.iter().map(Node::to_owned).collect()),
+            Self::Object(members) => {
+                let owned = members
+                    .iter()
+                    .map(|(name, node)| (Cow::Owned(name.clone().into_owned()), node.to_owned()));
+                Node::Object(owned.collect())
+            }
+        }
     }
 
     pub(crate) fn type_name(&self) -> &'static str {
@@ -80,13 +110,14 @@ impl Carried {
         serde_json::to_string(node).ok()
     }
 
-    pub(crate) fn push(&mut self, name: &str, node: &Node) {
-        self.0.push((name.to_owned(), node.clone()));
+    pub(crate) fn push(&mut self, name: &str, node: &Node<'_>) {
+        self.0.push((name.to_owned(), node.to_owned()));
     }
 
     /// The object that consists of these fields.
-    pub(crate) fn to_node(&self) -> Node {
-        Node::Object(self.0.clone())
+    pub(crate) fn to_node(&self) -> Node<'_> {
+        let fields = self.0.iter();
+        Node::Object(fields.map(|(name, node)| (name.as_str().into(), node.clone())).collect())
     }
 
     /// Writes the fields into the object that carries them.
@@ -95,7 +126,7 @@ impl Carried {
     }
 }
 
-impl Serialize for Node {
+impl Serialize for Node<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Null => serializer.serialize_unit(),
@@ -117,7 +148,7 @@ impl Serialize for Node {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for Node<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         AtDepth(0).deserialize(deserializer)
     }
@@ -125,7 +156,7 @@ impl<'de> Deserialize<'de> for Node {
 
 /// Reads a value that stands this deep in the document.
 #[derive(Clone, Copy)]
-struct AtDepth(usize);
+pub(crate) struct AtDepth(pub(crate) usize);
 
 impl AtDepth {
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
@@ -137,88 +168,149 @@ impl AtDepth {
 }
 
 impl<'de> DeserializeSeed<'de> for AtDepth {
-    type Value = Node;
+    type Value = Node<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for AtDepth {
-    type Value = Node;
+    type Value = Node<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a policy document")
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Node, E> {
+    fn visit_unit<E: de::Error>(self) -> Result<Node<'de>, E> {
         Ok(Node::Null)
     }
 
-    fn visit_none<E: de::Error>(self) -> Result<Node, E> {
+    fn visit_none<E: de::Error>(self) -> Result<Node<'de>, E> {
         Ok(Node::Null)
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
         self.deserialize(deserializer)
     }
 
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Node, E> {
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Node<'de>, E> {
         Ok(Node::Bool(value))
     }
 
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Node, E> {
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Node<'de>, E> {
         Ok(Node::Integer(value))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "no field of ours can hold such a number")]
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node, E> {
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node<'de>, E> {
         let other = || Node::OtherNumber((value as f64).to_bits());
         Ok(i64::try_from(value).map_or_else(|_| other(), Node::Integer))
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node<'de>, E> {
         Ok(Node::OtherNumber(value.to_bits()))
     }
 
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
-        self.visit_string(value.to_owned())
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Node<'de>, E> {
+        text(Cow::Owned(value.to_owned()))
     }
 
-    fn visit_string<E: de::Error>(self, value: String) -> Result<Node, E> {
-        if value.len() > limits::MAX_STRING_BYTES {
-            return Err(E::custom(too_large("a string", limits::MAX_STRING_BYTES)));
-        }
-        Ok(Node::String(value))
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Node<'de>, E> {
+        text(Cow::Owned(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+    fn visit_borrowed_str<E: de::Error>(self, value: &'de str) -> Result<Node<'de>, E> {
+        text(Cow::Borrowed(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node<'de>, A::Error> {
         let mut elements = Vec::new();
-        let deeper = self.deeper()?;
-        while let Some(element) = access.next_element_seed(deeper)? {
-            if elements.len() == limits::MAX_ARRAY_ELEMENTS {
-                return Err(de::Error::custom(too_large("an array", limits::MAX_ARRAY_ELEMENTS)));
-            }
-            elements.push(element);
-        }
+        self.each_element(&mut access, |_, element| elements.push(element))?;
         Ok(Node::Array(elements))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut members: Vec<(String, Node)> = Vec::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node<'de>, A::Error> {
+        let mut members: Members<'de> = Vec::new();
         let deeper = self.deeper()?;
-        while let Some(name) = access.next_key::<String>()? {
-            if members.len() == limits::MAX_OBJECT_MEMBERS {
-                return Err(de::Error::custom(too_large("an object", limits::MAX_OBJECT_MEMBERS)));
-            }
-            if members.iter().any(|(earlier, _)| *earlier == name) {
-                let name = limits::excerpt(&name);
-                return Err(de::Error::custom(format_args!("key `{name}` appears twice")));
-            }
+        while let Some(name) = next_name(&mut access, &members)? {
             members.push((name, access.next_value_seed(deeper)?));
         }
         Ok(Node::Object(members))
     }
+}
+
+/// The members of an object, in their order.
+pub(crate) type Members<'a> = Vec<(Cow<'a, str>, Node<'a>)>;
+
+impl AtDepth {
+    /// Reads the elements of an array that stands here, one after the other.
+    pub(crate) fn each_element<'de, A: SeqAccess<'de>>(
+        self,
+        access: &mut A,
+        mut take: impl FnMut(usize, Node<'de>),
+    ) -> Result<(), A::Error> {
+        let deeper = self.deeper()?;
+        let mut count = 0;
+        while let Some(element) = access.next_element_seed(deeper)? {
+            if count == limits::MAX_ARRAY_ELEMENTS {
+                return Err(de::Error::custom(too_large("an array", limits::MAX_ARRAY_ELEMENTS)));
+            }
+            take(count, element);
+            count += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The name of the next member of an object, which none of the earlier ones has.
+pub(crate) fn next_name<'de, A: MapAccess<'de>>(
+    access: &mut A,
+    members: &Members<'de>,
+) -> Result<Option<Cow<'de, str>>, A::Error> {
+    let Some(name) = access.next_key_seed(Name)? else { return Ok(None) };
+    if members.len() == limits::MAX_OBJECT_MEMBERS {
+        return Err(de::Error::custom(too_large("an object", limits::MAX_OBJECT_MEMBERS)));
+    }
+    if members.iter().any(|(earlier, _)| *earlier == name) {
+        let name = limits::excerpt(&name);
+        return Err(de::Error::custom(format_args!("key `{name}` appears twice")));
+    }
+    Ok(Some(name))
+}
+
+/// The name of a member.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a name")
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(value.to_owned()))
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, value: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(value))
+    }
+}
+
+fn text<E: de::Error>(text: Cow<'_, str>) -> Result<Node<'_>, E> {
+    if text.len() > limits::MAX_STRING_BYTES {
+        return Err(E::custom(too_large("a string", limits::MAX_STRING_BYTES)));
+    }
+    Ok(Node::String(text))
 }
 
 fn too_large(what: &str, limit: usize) -> String {

@@ -193,7 +193,10 @@ impl Serialize for Mfa {
             map.serialize_entry("mfa_disabled", &true)?;
         }
         if let Some(duration) = self.session_duration {
-            map.serialize_entry("session_duration", &Node::String(duration::format(duration)))?;
+            map.serialize_entry(
+                "session_duration",
+                &Node::String(duration::format(duration).into()),
+            )?;
         }
         map.end()
     }

@@ -130,7 +130,7 @@ pub enum Rule {
 /// A selector that only a lenient import takes, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsupported {
-    pub(crate) node: Box<Node>,
+    pub(crate) node: Box<Node<'static>>,
     pub(crate) name: Box<str>,
 }
 

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Kind},
     limits,
     network::Network,
-    node::Node,
+    node::{Members, Node},
     remark::LintCode,
     risk::{RiskLevel, RiskLevels},
     rule::{Rule, Unsupported},
@@ -15,7 +15,16 @@ use crate::{
 
 /// Reads an array of rules.
 pub(crate) fn import_rules(place: &Place<'_>) -> Result<Vec<Rule>, Error> {
-    Ok(place.collect(import_block)?.into_iter().flatten().collect())
+    let mut rules = Vec::new();
+    if let Node::Array(elements) = place.node() {
+        rules.reserve_exact(elements.len());
+    }
+    for element in place.elements()? {
+        if let Some(read) = element.keep(import_block(&element)) {
+            rules.extend(read);
+        }
+    }
+    Ok(rules)
 }
 
 /// Reads `{"selector": {..}}`, or a block of Terraform's provider 4 with several values.
@@ -51,7 +60,7 @@ fn import_block(place: &Place<'_>) -> Result<Vec<Rule>, Error> {
 /// Reads `{"_type": "selector", ..}`, as the API tells the rules that it tried on a user.
 fn import_flattened(place: &Place<'_>, name: &str) -> Result<Rule, Error> {
     let fields = place.fields()?.filter(|field| field.name() != FLATTENED);
-    let members = fields.map(|field| (field.name().to_owned(), field.node().clone())).collect();
+    let members = fields.map(|field| (field.name().into(), field.node().clone())).collect();
     import_detached(place, name, Node::Object(members))
 }
 
@@ -62,7 +71,7 @@ fn as_unsupported(selector: &Place<'_>, error: Error) -> Result<Rule, Error> {
     }
     selector.tolerate(error);
     let name = selector.name().into();
-    Ok(Rule::Unsupported(Unsupported { name, node: Box::new(selector.node().clone()) }))
+    Ok(Rule::Unsupported(Unsupported { name, node: Box::new(selector.node().to_owned()) }))
 }
 
 /// Reads the values of one key in a block of Terraform's provider 4: each makes a rule.
@@ -119,28 +128,24 @@ pub(crate) fn note_host_bits(place: &Place<'_>) {
 /// Reads a bare value as if it stood in the selector's only field.
 fn import_value(at: &Place<'_>, name: &str, field: &str, text: &str) -> Result<Rule, Error> {
     let name = if name == "common_names" { "common_name" } else { name };
-    let value = Node::Object(vec![(field.to_owned(), Node::String(text.to_owned()))]);
+    let value = Node::Object(vec![(field.into(), Node::String(text.into()))]);
     import_detached(at, name, value)
 }
 
 /// Reads an object in which one field may be a list.
-fn import_objects(
-    at: &Place<'_>,
-    name: &str,
-    members: &[(String, Node)],
-) -> Result<Vec<Rule>, Error> {
+fn import_objects(at: &Place<'_>, name: &str, members: &Members<'_>) -> Result<Vec<Rule>, Error> {
     let list = members.iter().find_map(|(field, node)| match node {
         Node::Array(elements) if name != "user_risk_score" => Some((field, elements)),
         _ => None,
     });
     let Some((list, elements)) = list else {
-        return Ok(vec![import_detached(at, name, Node::Object(members.to_vec()))?]);
+        return Ok(vec![import_detached(at, name, Node::Object(members.clone()))?]);
     };
     let singular = if list == "teams" { "team" } else { list };
-    let with = |element: Option<&Node>| {
+    let with = |element: Option<&Node<'_>>| {
         let mut members: Vec<_> =
             members.iter().filter(|(field, _)| field != list).cloned().collect();
-        members.extend(element.map(|element| (singular.to_owned(), element.clone())));
+        members.extend(element.map(|element| (singular.to_owned().into(), element.clone())));
         import_detached(at, name, Node::Object(members))
     };
     if elements.is_empty() && list == "teams" {
@@ -150,9 +155,9 @@ fn import_objects(
 }
 
 /// Reads a selector that was put together here; faults are told at the place it came from.
-fn import_detached(at: &Place<'_>, name: &str, value: Node) -> Result<Rule, Error> {
+fn import_detached(at: &Place<'_>, name: &str, value: Node<'_>) -> Result<Rule, Error> {
     let faults = Faults::new(Mode::Strict);
-    let node = Node::Object(vec![(name.to_owned(), value)]);
+    let node = Node::Object(vec![(name.into(), value)]);
     let root = Place::root(&node, &faults);
     let result = match root.fields()?.next() {
         Some(selector) => import_selector(&selector),
@@ -270,9 +275,9 @@ impl Serialize for Rule {
         if let Self::Unsupported(unsupported) = self {
             map.serialize_entry(&*unsupported.name, &*unsupported.node)?;
         } else if let Self::UserRiskScore(levels) = self {
-            let levels = levels.iter().map(|level| Node::String(level.as_str().to_owned()));
+            let levels = levels.iter().map(|level| Node::String(level.as_str().into()));
             let value = Node::Array(levels.collect());
-            let object = Node::Object(vec![("user_risk_score".to_owned(), value)]);
+            let object = Node::Object(vec![("user_risk_score".into(), value)]);
             map.serialize_entry(self.selector(), &object)?;
         } else {
             map.serialize_entry(self.selector(), &Value(&values(self)))?;

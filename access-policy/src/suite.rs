@@ -208,12 +208,14 @@ impl<'de> Deserialize<'de> for Expectation {
         };
         let mut rest = Vec::new();
         for (name, node) in members {
-            match (name.as_str(), node) {
-                ("name", Node::String(text)) => expectation.name = text,
-                ("expect", Node::String(text)) => expectation.expect = text,
-                ("application", Node::String(text)) => expectation.application = Some(text),
-                ("policy", Node::String(text)) => expectation.policy = Some(text),
-                ("reason", Node::String(text)) => expectation.reason = Some(text),
+            match (&*name, node) {
+                ("name", Node::String(text)) => expectation.name = text.into_owned(),
+                ("expect", Node::String(text)) => expectation.expect = text.into_owned(),
+                ("application", Node::String(text)) => {
+                    expectation.application = Some(text.into_owned());
+                }
+                ("policy", Node::String(text)) => expectation.policy = Some(text.into_owned()),
+                ("reason", Node::String(text)) => expectation.reason = Some(text.into_owned()),
                 (_, node) => rest.push((name, node)),
             }
         }
