@@ -28,7 +28,7 @@
 //!   longer one is answered with 411.
 //! - `keepAliveConnections` is 1,024 unless set, for each origin; 0 keeps none. Where each host name has
 //!   connections of its own (`http2Origin`, `matchSNItoHost`), it is at most
-//!   [`ORIGIN_HOST_CONNECTIONS`](crate::limits::ORIGIN_HOST_CONNECTIONS) for each of
+//!   [`ORIGIN_HOST_IDLE_CONNECTIONS`](crate::limits::ORIGIN_HOST_IDLE_CONNECTIONS) for each of
 //!   [`ORIGIN_HOSTS`](crate::limits::ORIGIN_HOSTS) names.
 //! - `ipRules` say what `bastion` may reach; cloudflared has them for `socks-proxy` only.
 //! - `http_status:1xx` is refused: no visitor can get one as the whole answer.
