@@ -57,7 +57,7 @@ fn medium(applications: usize, policies: usize, selectors: usize) -> Policies {
 fn timed<T>(what: &str, run: impl FnOnce() -> T) -> T {
     let start = on_processor();
     let result = run();
-    println!("{what}: {:?} of processor time", on_processor() - start);
+    println!("{what}: {:?} of processor time", on_processor().saturating_sub(start));
     result
 }
 
