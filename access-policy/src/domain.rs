@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    word::{Bytes, each},
+};
 
 /// A mail domain in its one form: A-labels, lower case, no trailing dot.
 ///
@@ -88,71 +91,15 @@ pub(crate) fn is_in_normal_form(text: &str, letters: Letters) -> bool {
     }
     let underscore = if letters == Letters::OfHosts { b'_' } else { b'a' };
     let (mut is_legal, mut after_mark) = (true, Bytes::FIRST);
-    let mut look = |word: Bytes, before: Option<u64>| {
+    each(bytes, |word, before| {
         let marks = word.are(b'.') | word.are(b'-');
         let plain = word.are_in(b'a', b'z') | word.are_in(b'0', b'9') | word.are(underscore);
         // Neither the first nor the last character is a mark, and no two in a row are.
         is_legal &= (plain | marks) == Bytes::ALL
             && marks & (marks << 8 | before.unwrap_or(after_mark)) == 0;
         after_mark = marks >> 56;
-    };
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
-        look(Bytes::new(*word), None);
-    }
-    if let (Some(last), false) = (bytes.last_chunk::<8>(), rest.is_empty()) {
-        // What comes before has been looked at, and the two overlap.
-        look(Bytes::new(*last), Some(0));
-    } else if !rest.is_empty() {
-        look(Bytes::of_few(rest), None);
-    }
+    });
     is_legal && !matches!(bytes.last(), None | Some(b'.' | b'-'))
-}
-
-/// Eight bytes that are looked at together. Answers have the highest bit of each byte for which they
-/// hold.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bytes(u64);
-
-impl Bytes {
-    /// The answer that holds for all.
-    pub(crate) const ALL: u64 = 0x8080_8080_8080_8080;
-    /// The answer that holds for the first.
-    pub(crate) const FIRST: u64 = 0x80;
-
-    #[inline]
-    pub(crate) fn new(bytes: [u8; 8]) -> Self {
-        Self(u64::from_le_bytes(bytes))
-    }
-
-    /// Fewer than eight bytes, filled up with letters at their end.
-    #[inline]
-    pub(crate) fn of_few(bytes: &[u8]) -> Self {
-        let letters = repeat(b'a');
-        let (word, bits) = bytes
-            .iter()
-            .fold((0, 0_u32), |(word, bits), byte| (word | u64::from(*byte) << bits, bits + 8));
-        Self(word | letters.checked_shl(bits).unwrap_or(0))
-    }
-
-    /// Which bytes are this one of ASCII.
-    #[inline]
-    pub(crate) fn are(self, byte: u8) -> u64 {
-        let differing = self.0 ^ repeat(byte);
-        !((differing | Self::ALL) - repeat(1)) & !differing & Self::ALL
-    }
-
-    /// Which bytes lie between these two of ASCII, both included.
-    #[inline]
-    pub(crate) fn are_in(self, first: u8, last: u8) -> u64 {
-        let spread = self.0 | Self::ALL;
-        (spread - repeat(first)) & !(spread - repeat(last + 1)) & !self.0 & Self::ALL
-    }
-}
-
-#[inline]
-fn repeat(byte: u8) -> u64 {
-    u64::from(byte) * 0x0101_0101_0101_0101
 }
 
 /// Brings a name to lower-case A-labels without a trailing dot; `None` if that is impossible.

@@ -3,9 +3,10 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
-    domain::{Bytes, Domain, Letters, is_in_normal_form},
+    domain::{Domain, Letters, is_in_normal_form},
     error::{Error, Kind},
     limits,
+    word::Bytes,
 };
 
 /// An e-mail address: a local part, one `@`, and a [`Domain`].

@@ -44,6 +44,7 @@
 //! |---|---|
 //! | `limits` `steps` `error` `truth` `fact` `duration` `glob` `table` | bounds, a count for tests, [`Error`], what is unknown, notation, look-up tables |
 //! | `remark` `node` `document` | parsed documents that know the place of each value |
+//! | `word` | texts, eight bytes at a time |
 //! | `domain` `email` `network` `country` `risk` `host` `path` | values with one normal form each, for rules and requests |
 //! | `claim` `identity` `get_identity` `request` | [`Identity`] and [`Request`]: the facts |
 //! | `rule` `selector` `obligation` `cors` `settings` `group` `list` `organization` `policy` `destination` `application` `policies` | the model, and each part's JSON |
@@ -134,6 +135,7 @@ mod truth;
 mod verdicts;
 mod visitor;
 mod why_not;
+mod word;
 
 pub use crate::{
     analysis::{Changes, Difference, Reach},

@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 use crate::{
-    domain::Bytes,
     error::{Error, Kind},
     limits,
+    word::{Bytes, each},
 };
 
 /// The path of a request, without query.
@@ -188,7 +188,7 @@ fn read(bytes: &[u8], escapes: Escapes, liberties: u8) -> String {
 fn is_simple(raw: &str) -> bool {
     let bytes = raw.as_bytes();
     let (mut is_simple, mut after_slash) = (bytes.first() == Some(&b'/'), 0);
-    let mut look = |word: Bytes, before: Option<u64>| {
+    each(bytes, |word, before| {
         let (slashes, dots) = (word.are(b'/'), word.are(b'.'));
         let plain = word.are_in(b'a', b'z')
             | word.are_in(b'0', b'9')
@@ -198,17 +198,7 @@ fn is_simple(raw: &str) -> bool {
         is_simple &= (plain | slashes | dots) == Bytes::ALL
             && (slashes | dots) & (slashes << 8 | before.unwrap_or(after_slash)) == 0;
         after_slash = slashes >> 56;
-    };
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
-        look(Bytes::new(*word), None);
-    }
-    if let (Some(last), false) = (bytes.last_chunk::<8>(), rest.is_empty()) {
-        // What comes before has been looked at, and the two overlap.
-        look(Bytes::new(*last), Some(0));
-    } else if !rest.is_empty() {
-        look(Bytes::of_few(rest), None);
-    }
+    });
     is_simple
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A new module takes its place here.
-const ORDER: [&str; 66] = [
+const ORDER: [&str; 67] = [
     "limits",
     "steps",
     "error",
@@ -15,6 +15,7 @@ const ORDER: [&str; 66] = [
     "remark",
     "node",
     "document",
+    "word",
     "domain",
     "email",
     "network",
