@@ -72,7 +72,7 @@ impl Random {
     fn policy(&mut self) -> Policy {
         let action = [Action::Bypass, Action::Service, Action::Allow, Action::Allow, Action::Deny]
             [self.below(5)];
-        let mut some = |random: &mut Self, least, most| {
+        let some = |random: &mut Self, least, most| {
             let count = least + random.below(most);
             (0..count).map(|_| random.selector(action != Action::Bypass)).collect::<Vec<_>>()
         };
