@@ -53,6 +53,7 @@
 //! | Feature | Default | Brings |
 //! |---|---|---|
 //! | `smtp` | yes | `SmtpMailer`: lettre, tokio, rustls with ring |
+//! | `aws-lc-rs` | no | `SigningKey::generate_rsa`: RSA keys are drawn, not only imported; C and assembly |
 //!
 //! # What it does not stop
 //!

@@ -50,6 +50,10 @@ impl fmt::Debug for SignedToken {
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256 (RFC 7518 section 3.4).
     Es256,
+    /// Ed25519 (RFC 8037 section 3.1).
+    EdDsa,
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 section 3.3): what Access signs with.
+    Rs256,
 }
 
 impl Algorithm {
@@ -57,6 +61,8 @@ impl Algorithm {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
         }
     }
 }

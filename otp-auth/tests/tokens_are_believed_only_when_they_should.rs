@@ -1,4 +1,5 @@
-//! The verifier's refusals, one test each: D-JW-01 to D-JW-07, notes section 6.5.
+//! What a verifier believes, for how long, and what it remembers. The attacks stand in
+//! `attacks_on_tokens_are_refused`.
 
 mod support;
 #[path = "support/tokens.rs"]
@@ -8,12 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use otp_auth::keys::{FindKey, KeySet, PublicKeySet, SigningKey, VerifyingKey};
 use otp_auth::random::SystemRandom;
 use otp_auth::session::{AppGrant, AppVerifier, OrgVerifier, Revocations};
 use otp_auth::token::TokenError;
-use ring::hmac;
 use serde_json::{Value, json};
 use support::{START, after};
 use team::{TEAM, Team, claims_of};
@@ -84,108 +84,6 @@ async fn the_public_document_is_enough_to_verify() {
 }
 
 #[tokio::test]
-async fn the_forger_of_these_tests_can_forge() {
-    let team = Team::new().await;
-    let token = team.sign(&team.header().to_string(), &team.claims().to_string());
-    assert_eq!(verify(&team, &token), Ok(()), "else the refusals below prove nothing");
-}
-
-#[tokio::test]
-async fn alg_none_is_refused() {
-    let team = Team::new().await;
-    for alg in ["none", "None", "NONE", "nOnE", "", "es256", "ES256 ", "ES384", "XS256"] {
-        let token = with_header(&team, "alg", json!(alg));
-        assert_eq!(refusal(&team, &token), TokenError::WrongAlgorithm, "{alg:?}");
-    }
-    // And the classic: no signature at all.
-    let header = json!({ "alg": "none", "kid": team.kid() }).to_string();
-    let unsigned = format!(
-        "{}.{}.",
-        URL_SAFE_NO_PAD.encode(header),
-        URL_SAFE_NO_PAD.encode(team.claims().to_string())
-    );
-    assert_eq!(refusal(&team, &unsigned), TokenError::WrongAlgorithm);
-    let kidless = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
-    assert_eq!(refusal(&team, &format!("{kidless}.e30.")), TokenError::Malformed);
-}
-
-#[tokio::test]
-async fn the_public_key_is_no_hmac_secret() {
-    let team = Team::new().await;
-    let jwks = team.keys.jwks();
-    let document: Value = serde_json::from_str(&jwks).unwrap();
-    let coordinate =
-        |name: &str| URL_SAFE_NO_PAD.decode(document["keys"][0][name].as_str().unwrap()).unwrap();
-    let point = [vec![4], coordinate("x"), coordinate("y")].concat();
-    for (alg, secret) in [("HS256", point), ("HS256", jwks.into_bytes()), ("ES256", vec![4; 65])] {
-        let header = json!({ "alg": alg, "kid": team.kid(), "typ": "JWT" }).to_string();
-        let signed = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(team.claims().to_string())
-        );
-        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
-        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac));
-        let found = refusal(&team, &token);
-        assert!(matches!(found, TokenError::WrongAlgorithm | TokenError::BadSignature), "{alg}");
-    }
-}
-
-#[tokio::test]
-async fn unknown_keys_are_refused() {
-    let team = Team::new().await;
-    let long = "k".repeat(5_000);
-    for kid in ["", "x", "../../etc/passwd", "' or 1=1 --", &team.kid()[..63], &long] {
-        let token = with_header(&team, "kid", json!(kid));
-        assert_eq!(refusal(&team, &token), TokenError::UnknownKey);
-    }
-    for kid in [json!(null), json!(1), json!([team.kid()])] {
-        assert_eq!(refusal(&team, &with_header(&team, "kid", kid)), TokenError::Malformed);
-    }
-    // Another team's key under our key's name.
-    let other = Team::new().await;
-    let stolen = other.sign(&team.header().to_string(), &team.claims().to_string());
-    assert_eq!(refusal(&team, &stolen), TokenError::BadSignature);
-    assert_eq!(refusal(&team, other.app_token().expose()), TokenError::UnknownKey);
-}
-
-#[tokio::test]
-async fn keys_in_the_token_are_ignored() {
-    let (team, evil) = (Team::new().await, Team::new().await);
-    let jwks: Value = serde_json::from_str(&evil.keys.jwks()).unwrap();
-    let mut header = team.header();
-    header["jwk"] = jwks["keys"][0].clone();
-    header["jku"] = json!("https://evil.test/jwks");
-    header["x5u"] = json!("https://evil.test/cert");
-    header["x5c"] = json!(["MIIB"]);
-    let token = evil.sign(&header.to_string(), &team.claims().to_string());
-    assert_eq!(refusal(&team, &token), TokenError::BadSignature);
-    header["kid"] = json!(evil.kid());
-    let token = evil.sign(&header.to_string(), &team.claims().to_string());
-    assert_eq!(refusal(&team, &token), TokenError::UnknownKey);
-    // Ignored also means: they do not spoil a good token.
-    header["kid"] = json!(team.kid());
-    let token = team.sign(&header.to_string(), &team.claims().to_string());
-    assert_eq!(verify(&team, &token), Ok(()));
-}
-
-#[tokio::test]
-async fn critical_extensions_and_other_types_are_refused() {
-    let team = Team::new().await;
-    for (name, value) in [
-        ("crit", json!(["exp"])),
-        ("crit", json!([])),
-        ("b64", json!(false)),
-        ("typ", json!("at+jwt")),
-        ("typ", json!(1)),
-    ] {
-        let token = with_header(&team, name, value);
-        assert_eq!(refusal(&team, &token), TokenError::UnsupportedHeader, "{name}");
-    }
-    assert_eq!(verify(&team, &with_header(&team, "typ", json!("jwt"))), Ok(()));
-}
-
-#[tokio::test]
 async fn large_and_deep_tokens_are_refused_in_no_time() {
     let team = Team::new().await;
     let deep = |open: &str| URL_SAFE_NO_PAD.encode(open.repeat(3_000 / open.len()));
@@ -207,127 +105,6 @@ async fn large_and_deep_tokens_are_refused_in_no_time() {
         let begun = now();
         assert_eq!(refusal(&team, token), expected);
         assert!(begun.elapsed() < Duration::from_millis(50), "slow even for a debug build");
-    }
-}
-
-#[tokio::test]
-async fn only_three_parts_of_canonical_base64url_are_a_token() {
-    let team = Team::new().await;
-    let token = team.app_token().expose().to_owned();
-    let [header, payload, signature]: [&str; 3] =
-        token.split('.').collect::<Vec<_>>().try_into().unwrap();
-    let standard = STANDARD.encode(URL_SAFE_NO_PAD.decode(signature).unwrap());
-    let padded = URL_SAFE.encode(URL_SAFE_NO_PAD.decode(signature).unwrap());
-    // 64 bytes leave four unused bits in the last character: another one decodes to the same bytes.
-    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let last = alphabet.find(signature.chars().last().unwrap()).unwrap();
-    let trailing = format!("{}{}", &signature[..85], &alphabet[last + 1..=last + 1]);
-    for bad in [
-        String::new(),
-        ".".to_owned(),
-        "..".to_owned(),
-        format!("{header}.{payload}"),
-        format!("{header}.{payload}.{signature}.{signature}"),
-        format!("{header}..{payload}.{signature}.x"),
-        format!(".{header}.{payload}.{signature}"),
-        format!(" {token}"),
-        format!("{token}\n"),
-        format!("{header}.{payload}.{standard}"),
-        format!("{header}.{payload}.{padded}"),
-        format!("{header}.{payload}.{trailing}"),
-        format!("{header}.{payload}.é"),
-        format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode("[]")),
-        format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode("{}")),
-    ] {
-        assert_eq!(refusal(&team, &bad), TokenError::Malformed, "{bad}");
-    }
-}
-
-#[tokio::test]
-async fn only_raw_signatures_of_64_bytes_count() {
-    let team = Team::new().await;
-    let token = team.app_token().expose().to_owned();
-    let (signed, signature) = token.rsplit_once('.').unwrap();
-    let raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
-    let der = [&[0x30, 0x44, 0x02, 0x20], &raw[..32], &[0x02, 0x20], &raw[32..]].concat();
-    let mut flipped = raw.clone();
-    flipped[63] ^= 1;
-    for bad in [vec![], vec![0; 64], vec![0xff; 64], raw[..63].to_vec(), der, flipped] {
-        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(bad));
-        assert_eq!(refusal(&team, &token), TokenError::BadSignature);
-    }
-    let other = team.sign(&team.header().to_string(), r#"{"email":"mallory@evil.test"}"#);
-    let swapped = format!(
-        "{}.{}.{signature}",
-        signed.split('.').next().unwrap(),
-        other.split('.').nth(1).unwrap()
-    );
-    assert_eq!(refusal(&team, &swapped), TokenError::BadSignature);
-}
-
-#[tokio::test]
-async fn repeated_claim_names_are_refused() {
-    let team = Team::new().await;
-    let claims = team.claims().to_string();
-    let doubled = format!(r#"{{"email":"mallory@evil.test",{}"#, &claims[1..]);
-    let token = team.sign(&team.header().to_string(), &doubled);
-    assert_eq!(refusal(&team, &token), TokenError::Malformed);
-    let header = team.header().to_string();
-    let doubled = format!(r#"{{"alg":"none",{}"#, &header[1..]);
-    assert_eq!(refusal(&team, &team.sign(&doubled, &claims)), TokenError::Malformed);
-}
-
-#[tokio::test]
-async fn required_claims_of_the_right_type_are_required() {
-    let team = Team::new().await;
-    for name in ["type", "aud", "iss", "exp", "iat", "nbf", "sub", "email", "identity_nonce"] {
-        let mut claims = team.claims();
-        claims.as_object_mut().unwrap().remove(name);
-        let token = team.sign(&team.header().to_string(), &claims.to_string());
-        assert_eq!(refusal(&team, &token), TokenError::BadClaims, "without {name}");
-        let token = with_claim(&team, name, Value::Null);
-        assert_eq!(refusal(&team, &token), TokenError::BadClaims, "{name} null");
-    }
-    for bad in [json!("1790003600"), json!(1_790_003_600.5), json!(-1), json!(1e300), json!(true)] {
-        for name in ["exp", "iat", "nbf"] {
-            let token = with_claim(&team, name, bad.clone());
-            assert_eq!(refusal(&team, &token), TokenError::BadClaims, "{name} {bad}");
-        }
-    }
-    let token = with_claim(&team, "exp", json!(u64::MAX));
-    assert_eq!(verify(&team, &token), Ok(()), "large numbers do not overflow");
-}
-
-#[tokio::test]
-async fn audiences_are_compared_exactly() {
-    let team = Team::new().await;
-    let ours = team.audience.as_str();
-    for bad in [
-        json!("other"),
-        json!([]),
-        json!(["other"]),
-        json!(ours.to_uppercase()),
-        json!(format!("{ours} ")),
-        json!(&ours[..63]),
-    ] {
-        let token = with_claim(&team, "aud", bad.clone());
-        assert_eq!(refusal(&team, &token), TokenError::WrongAudience, "{bad}");
-    }
-    for bad in [json!([[ours]]), json!({ "aud": ours }), json!([ours, 1])] {
-        assert_eq!(refusal(&team, &with_claim(&team, "aud", bad)), TokenError::BadClaims);
-    }
-    for good in [json!(ours), json!(["other", ours])] {
-        assert_eq!(verify(&team, &with_claim(&team, "aud", good)), Ok(()));
-    }
-}
-
-#[tokio::test]
-async fn other_issuers_are_refused() {
-    let team = Team::new().await;
-    for bad in ["https://auth.example.jp/", "http://auth.example.jp", "https://AUTH.example.jp", ""]
-    {
-        let token = with_claim(&team, "iss", json!(bad));
-        assert_eq!(refusal(&team, &token), TokenError::WrongIssuer, "{bad}");
     }
 }
 

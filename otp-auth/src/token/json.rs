@@ -2,31 +2,46 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// Parses an object; refuses repeated names, which two readers may resolve differently.
 ///
-/// RFC 7519 section 4: names must be unique, and a parser may refuse others. Depth is bounded to 128.
+/// RFC 7519 section 4: names must be unique, and a parser may refuse others.
 pub(super) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    match serde_json::from_slice::<Unique>(bytes)?.0 {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Unique { depth: JSON_DEPTH }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    match value {
         Value::Object(object) => Ok(object),
         _ => Err(serde_json::Error::custom("not an object")),
     }
 }
 
-struct Unique(Value);
+/// How many arrays and objects may stand inside one another; Access uses four.
+const JSON_DEPTH: usize = 16;
 
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueVisitor).map(Self)
+#[derive(Clone, Copy)]
+struct Unique {
+    depth: usize,
+}
+
+impl Unique {
+    fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
+        let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))?;
+        Ok(Self { depth })
     }
 }
 
-struct UniqueVisitor;
+impl<'de> DeserializeSeed<'de> for Unique {
+    type Value = Value;
 
-impl<'de> Visitor<'de> for UniqueVisitor {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,16 +73,19 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let inner = self.inner()?;
         let mut array = Vec::new();
-        while let Some(Unique(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(inner)? {
             array.push(item);
         }
         Ok(Value::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let inner = self.inner()?;
         let mut object = Map::new();
-        while let Some((name, Unique(value))) = entries.next_entry::<String, Unique>()? {
+        while let Some(name) = entries.next_key::<String>()? {
+            let value = entries.next_value_seed(inner)?;
             if object.insert(name, value).is_some() {
                 return Err(A::Error::custom("repeated name"));
             }
@@ -101,7 +119,10 @@ mod tests {
 
     #[test]
     fn depth_is_bounded() {
-        let deep = format!("{{\"a\":{}", "[".repeat(100_000));
-        assert!(parse_object(deep.as_bytes()).is_err());
+        let nested =
+            |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        assert!(parse_object(nested(JSON_DEPTH).as_bytes()).is_ok());
+        assert!(parse_object(nested(JSON_DEPTH + 1).as_bytes()).is_err());
+        assert!(parse_object(nested(100_000).as_bytes()).is_err());
     }
 }

@@ -9,8 +9,10 @@ use otp_auth::keys::{KeyRing, KeySet, SigningKey};
 use otp_auth::login::{Admission, Verdict};
 use otp_auth::random::SystemRandom;
 use otp_auth::session::{AppGrant, Issuer, OrgSession};
-use otp_auth::token::{Audience, SignedToken};
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use otp_auth::token::{Algorithm, Audience, SignedToken};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use serde_json::{Value, json};
 
 use crate::support::{START, Visitor, login};
@@ -26,8 +28,18 @@ pub(crate) struct Team {
 
 impl Team {
     pub(crate) async fn new() -> Self {
+        Self::of(SigningKey::generate(&SystemRandom::new()).expect("randomness")).await
+    }
+
+    /// One team for each algorithm.
+    pub(crate) async fn all() -> [Self; 3] {
         let random = SystemRandom::new();
-        let key = SigningKey::generate(&random).expect("randomness");
+        let ed25519 = SigningKey::generate_ed25519(&random).expect("randomness");
+        [Self::new().await, Self::of(ed25519).await, Self::of(rsa_key()).await]
+    }
+
+    pub(crate) async fn of(key: SigningKey) -> Self {
+        let random = SystemRandom::new();
         let keys = KeyRing::new(KeySet::new(key));
         let issuer = Issuer::new(keys.clone(), Arc::new(random), TEAM).expect("an origin");
         let login = login();
@@ -49,8 +61,12 @@ impl Team {
         self.keys.keys().signing().kid().to_owned()
     }
 
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        self.keys.keys().signing().algorithm()
+    }
+
     pub(crate) fn header(&self) -> Value {
-        json!({ "alg": "ES256", "kid": self.kid(), "typ": "JWT" })
+        json!({ "alg": self.algorithm().as_str(), "kid": self.kid(), "typ": "JWT" })
     }
 
     pub(crate) fn claims(&self) -> Value {
@@ -68,12 +84,33 @@ impl Team {
     #[expect(clippy::disallowed_methods, reason = "the forger draws its own nonces")]
     pub(crate) fn signature(&self, signed: &[u8]) -> Vec<u8> {
         let random = ring::rand::SystemRandom::new();
-        let pkcs8 = self.keys.keys().signing().to_pkcs8();
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.expose(), &random);
-        let signature = pair.expect("a good key").sign(&random, signed);
-        signature.expect("randomness").as_ref().to_vec()
+        let keys = self.keys.keys();
+        let pkcs8 = keys.signing().to_pkcs8();
+        match self.algorithm() {
+            Algorithm::EdDsa => {
+                let pair = Ed25519KeyPair::from_pkcs8(pkcs8.expose()).expect("a good key");
+                pair.sign(signed).as_ref().to_vec()
+            }
+            Algorithm::Rs256 => {
+                let pair = RsaKeyPair::from_pkcs8(pkcs8.expose()).expect("a good key");
+                let mut signature = vec![0; pair.public().modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, signed, &mut signature).expect("randomness");
+                signature
+            }
+            _ => {
+                let form = &ECDSA_P256_SHA256_FIXED_SIGNING;
+                let pair = EcdsaKeyPair::from_pkcs8(form, pkcs8.expose(), &random);
+                let signature = pair.expect("a good key").sign(&random, signed);
+                signature.expect("randomness").as_ref().to_vec()
+            }
+        }
     }
+}
+
+/// 2048 bits, made with `openssl genpkey` for these tests and used nowhere else.
+pub(crate) fn rsa_key() -> SigningKey {
+    let pem = include_str!("../data/rsa_test_key.pem");
+    SigningKey::from_pem(pem, &SystemRandom::new()).expect("a good key")
 }
 
 pub(crate) fn claims_of(token: &str) -> Value {
