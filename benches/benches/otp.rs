@@ -36,7 +36,7 @@ fn tokens(criterion: &mut Criterion) {
     let now = Clock::start().next();
     let random = SystemRandom::new();
     let key = SigningKey::generate(&random).expect("randomness");
-    let keys = KeyRing::new(KeySet::new(key));
+    let keys = KeyRing::new(KeySet::new(key, now));
     let issuer = Issuer::new(keys.clone(), Arc::new(random), TEAM).expect("a good origin");
     let Verdict::Proven(proven) = runtime.block_on(prove(&login, now)) else {
         panic!("the right code was refused")

@@ -162,6 +162,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let rules = config.rules()?;
     rules.warn_of_missing_facts();
     let in_words = words_of(&rules);
+    let session_keys = state.session_keys()?;
     let gate = Gate::new(gate::Settings {
         team_host: config.team_host(),
         public_port,
@@ -169,7 +170,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         router: Arc::clone(&router),
         mailer: Arc::new(config.mailer()?),
         mail_budget: gate::default_mail_budget()?,
-        keys: state.session_keys()?,
+        keys: session_keys.clone(),
         state_key: state.state_key()?,
         reporter: reporter.clone(),
     })?;
@@ -206,6 +207,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     tokio::select! {
         stopped = shutdown::signalled() => stopped?,
         failed = reload => failed?,
+        never = state.rotate_session_keys(&session_keys) => match never {},
     }
     reporter.tell(&Event::Stopping);
     trigger.tell();

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "auth.example.jp".parse()?,
     )
     .build()?;
-    let keys = KeyRing::new(KeySet::new(SigningKey::generate(&random)?));
+    let keys = KeyRing::new(KeySet::new(SigningKey::generate(&random)?, now()));
     let issuer = Issuer::new(keys, Arc::new(random), "https://auth.example.jp")?;
 
     let begun = begin(&login).await?;

@@ -21,7 +21,7 @@
 //! let verdict = login.submit(&nonce, &cookie, code, now).await?;
 //! let Verdict::Proven(proven) = verdict else { panic!("{verdict:?}") };
 //! // 3. The proof opens a session, the session grants an application, which verifies the token.
-//! let keys = KeyRing::new(KeySet::new(SigningKey::generate(&random)?));
+//! let keys = KeyRing::new(KeySet::new(SigningKey::generate(&random)?, now));
 //! let issuer = Issuer::new(keys.clone(), Arc::new(random), "https://auth.example.jp")?;
 //! let (session, audience) = (issuer.org_token(proven, now)?, "app-1".parse()?);
 //! let token = issuer.app_token(&session.claims, &AppGrant::new("app-1".parse()?), now)?;
@@ -35,6 +35,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`error`], [`timestamp`], [`locale`], [`random`], [`secret`] | the ground: failures, passed-in time, languages, randomness, hidden bytes |
+//! | [`seal`] | secrets in files and stores, encrypted and bound to their place |
 //! | [`address`] | an e-mail address with a form to deliver to and a form to compare |
 //! | [`code`] | drawing a code, reading what was typed, the keyed digest |
 //! | [`challenge`] | an open flow: nonce, flow cookie, record |
@@ -78,6 +79,7 @@ pub mod locale;
 pub mod login;
 pub mod mail;
 pub mod random;
+pub mod seal;
 pub mod secret;
 pub mod session;
 pub mod store;

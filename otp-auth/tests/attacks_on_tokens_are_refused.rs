@@ -133,7 +133,7 @@ async fn a_key_under_the_name_or_algorithm_of_another() {
         let (other, random) = (team.keys.keys(), otp_auth::random::SystemRandom::new());
         let pkcs8 = other.signing().to_pkcs8();
         let key = otp_auth::keys::SigningKey::from_pkcs8(&pkcs8, &random).unwrap();
-        keys.publish(key).unwrap();
+        keys.publish(key, START).unwrap();
     }
     es256.keys.replace(keys);
     let teams = [&es256, &eddsa, &rs256];

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high. A module may use those before it.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "error",
     "timestamp",
     "locale",
     "random",
     "secret",
+    "seal",
     "address",
     "code",
     "challenge",

@@ -42,7 +42,7 @@ async fn nothing_printed_holds_a_code_key_cookie_or_token() {
     let key = SigningKey::generate(&random).unwrap();
     let pkcs8 = key.to_pkcs8();
     printed.push(format!("{key:?} {pkcs8:?} {:?}", key.verifying_key()));
-    let keys = KeyRing::new(KeySet::new(key));
+    let keys = KeyRing::new(KeySet::new(key, START));
     let issuer = Issuer::new(keys.clone(), Arc::new(random.clone()), "https://a.example").unwrap();
     let session = issuer.org_token(proven, START).unwrap();
     let audience: Audience = "app-1".parse().unwrap();

@@ -210,12 +210,12 @@ async fn tokens_outlive_a_rotation_but_not_the_key() {
     assert_eq!(verify(old.expose()), Ok(()));
 
     let mut keys: KeySet = team.keys.keys();
-    let next = keys.publish(SigningKey::generate(&random).unwrap()).unwrap();
+    let next = keys.publish(SigningKey::generate(&random).unwrap(), START).unwrap();
     team.keys.replace(keys.clone());
     assert!(team.keys.jwks().contains(&next), "published before its first use");
     assert_eq!(team.kid(), old_kid);
 
-    keys.promote(&next).unwrap();
+    keys.promote(&next, START).unwrap();
     team.keys.replace(keys.clone());
     assert_eq!(team.kid(), next);
     let new = team.app_token();

@@ -1,16 +1,20 @@
 //! What an edge keeps on disk: its certificate authority, its session keys, its tunnels' secrets.
 
-use std::path::{Path, PathBuf};
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use cert_manager::{DirectoryStore, Expect, Opened, Origin, PrivateCa};
 use otp_auth::{
-    keys::{KeyRing, KeySet, SigningKey},
+    keys::{KeyRing, KeySet, RotationSchedule, SigningKey},
     random::SystemRandom,
     secret::Secret,
 };
 use ring::rand::SecureRandom as _;
-use tracing::warn;
+use tracing::{info, warn};
 use tunnel_proto::{Credentials, TunnelId, TunnelSecret};
 
 use crate::output::now;
@@ -23,7 +27,9 @@ pub struct State {
 }
 
 const CA_FILE: &str = "ca.pem";
-const SIGNING_KEY: &str = "sessions/signing-key.pk8";
+const SESSION_KEYS: &str = "sessions/keys.json";
+/// The only key of a state directory that was made before keys changed by themselves.
+const FIRST_KEY: &str = "sessions/signing-key.pk8";
 const STATE_KEY: &str = "sessions/state-key.bin";
 
 impl State {
@@ -68,21 +74,54 @@ impl State {
         Ok(self.path.join(CA_FILE))
     }
 
-    /// The keys that sign sessions.
+    /// The keys that sign sessions: those of before the restart, so that sessions go on.
     ///
     /// # Errors
     ///
     /// An unreadable directory or key.
     pub fn session_keys(&self) -> anyhow::Result<KeyRing> {
         let random = SystemRandom::new();
-        let stored = self.get_or_create(SIGNING_KEY, || {
-            let key = SigningKey::generate(&random)?;
-            Ok(key.to_pkcs8().expose().to_vec())
+        let stored = self.get_or_create(SESSION_KEYS, || {
+            let key = match self.store.load(FIRST_KEY)? {
+                Some(pkcs8) => SigningKey::from_pkcs8(&Secret::new(pkcs8.to_vec()), &random)?,
+                None => SigningKey::generate(&random)?,
+            };
+            Ok(KeySet::new(key, now().into()).save()?.expose().to_vec())
         })?;
-        let key = SigningKey::from_pkcs8(&Secret::new(stored), &random).with_context(|| {
-            format!("`{SIGNING_KEY}` is damaged; move it away, and everybody signs in anew")
+        let keys = KeySet::load(&Secret::new(stored), &random).with_context(|| {
+            format!("`{SESSION_KEYS}` is damaged; move it away, and everybody signs in anew")
         })?;
-        Ok(KeyRing::new(KeySet::new(key)))
+        Ok(KeyRing::new(keys))
+    }
+
+    /// Changes the session keys when it is time: a new one is published a day before it signs, and the
+    /// old one verifies for a week after. Never ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves the keys as they are on disk.
+    pub async fn rotate_session_keys(&self, keys: &KeyRing) -> Infallible {
+        let mut hours = tokio::time::interval(Duration::from_secs(3_600));
+        loop {
+            hours.tick().await;
+            let schedule = RotationSchedule::default();
+            let draw = || SigningKey::generate(&SystemRandom::new());
+            match keys.rotate(&schedule, now().into(), draw, |keys| self.keep(keys)) {
+                Ok(events) => {
+                    for event in events {
+                        info!(?event, "a session key changed");
+                    }
+                }
+                Err(error) => {
+                    warn!(%error, "session keys could not be changed; the old ones go on");
+                }
+            }
+        }
+    }
+
+    fn keep(&self, keys: &Secret) -> Result<(), otp_auth::error::Error> {
+        let put = self.store.put(SESSION_KEYS, keys.expose(), Expect::Any);
+        put.map(|_| ()).map_err(otp_auth::error::Error::store_unavailable)
     }
 
     /// The key that signs logins under way.
@@ -169,6 +208,8 @@ fn random_bytes(count: usize) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use otp_auth::timestamp::Timestamp;
+
     use super::*;
 
     #[test]
@@ -180,7 +221,14 @@ mod tests {
         assert!(open().create_tunnel("home").unwrap_err().to_string().contains("exists already"));
         assert!(open().tunnel("away").unwrap_err().to_string().contains("edge tunnel create away"));
         assert!(open().create_tunnel("../x").is_err());
-        assert_eq!(open().session_keys().unwrap().jwks(), open().session_keys().unwrap().jwks());
+        let keys = open().session_keys().unwrap();
+        assert_eq!(keys.jwks(), open().session_keys().unwrap().jwks());
+        let day = |number: u64| Timestamp::from(now()).plus(Duration::from_secs(number * 86_400));
+        let draw = || SigningKey::generate(&SystemRandom::new());
+        let schedule = RotationSchedule::default();
+        let events = keys.rotate(&schedule, day(41), draw, |keys| open().keep(keys)).unwrap();
+        assert_eq!(events.len(), 1, "the next key is published");
+        assert_eq!(keys.jwks(), open().session_keys().unwrap().jwks());
         assert_eq!(
             open().certificate_authority().unwrap().root_pem(),
             open().certificate_authority().unwrap().root_pem()

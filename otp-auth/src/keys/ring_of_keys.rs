@@ -1,19 +1,24 @@
 //! A key set that issuers and verifiers share while it changes.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::{KeySet, PublicKeySet, VerifyingKey};
+use super::{KeyEvent, KeySet, PublicKeySet, RotationSchedule, SigningKey, VerifyingKey};
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::timestamp::Timestamp;
 
 /// A shared handle to the current [`KeySet`]: cloning it shares, and a rotation reaches all clones at once.
 #[derive(Debug, Clone)]
 pub struct KeyRing {
     current: Arc<RwLock<Arc<Current>>>,
+    /// Held while a successor is worked out, so that no change is lost.
+    change: Arc<Mutex<()>>,
 }
 
 impl KeyRing {
     /// Shares a set.
     pub fn new(keys: KeySet) -> Self {
-        Self { current: Arc::new(RwLock::new(Arc::new(Current::of(keys)))) }
+        Self { current: Arc::new(RwLock::new(Arc::new(Current::of(keys)))), change: Arc::default() }
     }
 
     /// The set at this moment.
@@ -21,10 +26,53 @@ impl KeyRing {
         self.current().keys.clone()
     }
 
-    /// Puts another set in its place, for instance the old one after
-    /// [`promote`](KeySet::promote).
+    /// Puts another set in its place.
     pub fn replace(&self, keys: KeySet) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Current::of(keys));
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put(keys);
+    }
+
+    /// Does what is due by [`KeySet::rotate`], in the order that survives a crash: `keep` saves the changed
+    /// set ([`KeySet::save`]) before anybody sees it. Nothing is kept when nothing was due.
+    ///
+    /// # Errors
+    ///
+    /// What `make_key` or `keep` answers; the set is as it was before.
+    pub fn rotate(
+        &self,
+        schedule: &RotationSchedule,
+        now: Timestamp,
+        make_key: impl FnOnce() -> Result<SigningKey, Error>,
+        keep: impl FnOnce(&Secret) -> Result<(), Error>,
+    ) -> Result<Vec<KeyEvent>, Error> {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys();
+        let events = keys.rotate(schedule, now, make_key)?;
+        if !events.is_empty() {
+            keep(&keys.save()?)?;
+            self.put(keys);
+        }
+        Ok(events)
+    }
+
+    /// Revokes a key by [`KeySet::revoke`], kept before it is seen as in [`rotate`](Self::rotate).
+    ///
+    /// # Errors
+    ///
+    /// As those two; the set is as it was before.
+    pub fn revoke(
+        &self,
+        kid: &str,
+        now: Timestamp,
+        make_key: impl FnOnce() -> Result<SigningKey, Error>,
+        keep: impl FnOnce(&Secret) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys();
+        keys.revoke(kid, now, make_key)?;
+        keep(&keys.save()?)?;
+        self.put(keys);
+        Ok(())
     }
 
     /// The key set document at this moment, see [`KeySet::jwks`].
@@ -35,9 +83,14 @@ impl KeyRing {
     pub(crate) fn current(&self) -> Arc<Current> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    fn put(&self, keys: KeySet) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Current::of(keys));
+    }
 }
 
-/// Where a verifier finds keys: a [`KeyRing`] in the issuer's process, a [`PublicKeySet`] elsewhere.
+/// Where a verifier finds keys: a [`KeyRing`] in the issuer's process, [`RemoteKeys`](super::RemoteKeys)
+/// or a fixed [`PublicKeySet`] elsewhere.
 ///
 /// An implementation that fetches a document does so outside the verification, at most once a minute,
 /// when [`TokenError::UnknownKey`](crate::token::TokenError::UnknownKey) has been seen.

@@ -280,7 +280,10 @@ mod tests {
 
     fn issuer(name: &str) -> Result<Issuer, Error> {
         let random = SystemRandom::new();
-        let keys = KeyRing::new(KeySet::new(SigningKey::generate(&random)?));
+        let keys = KeyRing::new(KeySet::new(
+            SigningKey::generate(&random)?,
+            Timestamp::from_unix_secs(1_790_000_000),
+        ));
         Issuer::new(keys, Arc::new(random), name)
     }
 

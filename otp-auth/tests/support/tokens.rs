@@ -6,9 +6,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use otp_auth::keys::{KeyRing, KeySet, SigningKey};
-use otp_auth::login::{Admission, Verdict};
+use otp_auth::login::{Admission, Proven, Verdict};
 use otp_auth::random::SystemRandom;
 use otp_auth::session::{AppGrant, Issuer, OrgSession};
+use otp_auth::timestamp::Timestamp;
 use otp_auth::token::{Algorithm, Audience, SignedToken};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
@@ -40,16 +41,16 @@ impl Team {
 
     pub(crate) async fn of(key: SigningKey) -> Self {
         let random = SystemRandom::new();
-        let keys = KeyRing::new(KeySet::new(key));
+        let keys = KeyRing::new(KeySet::new(key, START));
         let issuer = Issuer::new(keys.clone(), Arc::new(random), TEAM).expect("an origin");
-        let login = login();
-        let alice = Visitor::begin(&login, "Alice@example.jp", Admission::Admitted, START).await;
-        let Verdict::Proven(proven) = alice.submit(&login, alice.code(), START).await else {
-            panic!("the right code was refused")
-        };
-        let session = issuer.org_token(proven, START).expect("randomness");
+        let session = issuer.org_token(prove(START).await, START).expect("randomness");
         let audience = Audience::for_application(TEAM, "app-1");
         Self { keys, issuer, session, audience }
+    }
+
+    /// Signs the same person in anew.
+    pub(crate) async fn renew(&self, now: Timestamp) -> OrgSession {
+        self.issuer.org_token(prove(now).await, now).expect("randomness")
     }
 
     pub(crate) fn app_token(&self) -> SignedToken {
@@ -105,6 +106,15 @@ impl Team {
             }
         }
     }
+}
+
+pub(crate) async fn prove(now: Timestamp) -> Proven {
+    let login = login();
+    let alice = Visitor::begin(&login, "Alice@example.jp", Admission::Admitted, now).await;
+    let Verdict::Proven(proven) = alice.submit(&login, alice.code(), now).await else {
+        panic!("the right code was refused")
+    };
+    proven
 }
 
 /// 2048 bits, made with `openssl genpkey` for these tests and used nowhere else.
