@@ -8,7 +8,7 @@ use otp_auth::{
     login::{Admission, Login, SignIn, Verdict},
     random::SystemRandom,
     secret::Pepper,
-    session::{AppGrant, AppVerifier, Issuer},
+    session::{AppGrant, AppVerifier, Epoch, Issuer},
     store::MemoryStore,
     throttle::{Budget, Rule},
     timestamp::Timestamp,
@@ -41,7 +41,7 @@ fn tokens(criterion: &mut Criterion) {
     let Verdict::Proven(proven) = runtime.block_on(prove(&login, now)) else {
         panic!("the right code was refused")
     };
-    let session = issuer.org_token(proven, now).expect("randomness");
+    let session = issuer.org_token(proven, Epoch::at(now), now).expect("randomness");
     let audience = Audience::for_application(TEAM, "app-1");
     let issue = || {
         let grant = AppGrant::new(audience.clone());

@@ -19,7 +19,7 @@ use otp_auth::login::{Admission, Begun, Login, Proven, SignIn, Verdict};
 use otp_auth::mail::TerminalMailer;
 use otp_auth::random::SystemRandom;
 use otp_auth::secret::Pepper;
-use otp_auth::session::{Issuer, OrgVerifier};
+use otp_auth::session::{Issuer, OrgVerifier, Revocations};
 use otp_auth::store::MemoryStore;
 use otp_auth::timestamp::Timestamp;
 
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let begun = begin(&login).await?;
     let Some(proven) = submit(&login, &begun).await? else { return Ok(()) };
-    let session = issuer.org_token(proven, now())?;
+    let session = issuer.org_token(proven, Revocations::new().epoch(now()).await?, now())?;
 
     let verifier = OrgVerifier::new(
         Arc::new(issuer.keys().clone()),

@@ -131,6 +131,12 @@ impl CodeInput {
         }
         if digits.len() == length.digits() { Ok(Self { digits }) } else { Err(wrong_length) }
     }
+
+    /// The digits as a number, for codes that are computed and not kept.
+    #[cfg(feature = "totp")]
+    pub(crate) fn value(&self) -> u32 {
+        self.digits.bytes().fold(0, |value, digit| value * 10 + u32::from(digit - b'0'))
+    }
 }
 
 impl fmt::Debug for CodeInput {

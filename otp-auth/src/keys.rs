@@ -1,5 +1,6 @@
 //! Signing keys, their life, and the public key set.
 
+mod anonymous;
 mod jwk;
 mod pem;
 mod remote;
@@ -10,6 +11,7 @@ mod set;
 mod signing;
 mod verifying;
 
+pub use self::anonymous::AnonymousKeys;
 pub use self::jwk::{PublicKeySet, PublicKeySetError};
 pub use self::remote::RemoteKeys;
 pub use self::ring_of_keys::{FindKey, KeyRing};

@@ -23,10 +23,12 @@
 //! // 3. The proof opens a session, the session grants an application, which verifies the token.
 //! let keys = KeyRing::new(KeySet::new(SigningKey::generate(&random)?, now));
 //! let issuer = Issuer::new(keys.clone(), Arc::new(random), "https://auth.example.jp")?;
-//! let (session, audience) = (issuer.org_token(proven, now)?, "app-1".parse()?);
+//! let revocations = Arc::new(Revocations::new());
+//! let session = issuer.org_token(proven, revocations.epoch(now).await?, now)?;
+//! let audience = "app-1".parse()?;
 //! let token = issuer.app_token(&session.claims, &AppGrant::new("app-1".parse()?), now)?;
-//! let verifier = AppVerifier::new(Arc::new(keys), issuer.issuer());
-//! assert_eq!(verifier.verify(token.expose(), &audience, now)?.email(), "alice@example.jp");
+//! let verifier = AppVerifier::new(Arc::new(keys), issuer.issuer()).revocations(revocations);
+//! assert_eq!(verifier.verify(token.expose(), &audience, now)?.email(), Some("alice@example.jp"));
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
@@ -45,7 +47,10 @@
 //! | [`login`] | begin, resend, submit |
 //! | [`token`] | the compact signed form, claims, reasons to refuse |
 //! | [`keys`] | signing keys, their life, the public key set |
-//! | [`session`] | issuer, verifiers, revocation, signed state |
+//! | `hotp`, `totp` | codes of authenticator apps (feature `totp`) |
+//! | [`recovery`] | codes for the day the telephone is lost |
+//! | [`step_up`] | how strongly somebody is signed in, and asking for more |
+//! | [`session`] | issuer, verifiers, sessions, service tokens, revocation, signed state |
 //!
 //! No module reads a clock or opens a socket, but for the SMTP mailer.
 //!
@@ -54,6 +59,7 @@
 //! | Feature | Default | Brings |
 //! |---|---|---|
 //! | `smtp` | yes | `SmtpMailer`: lettre, tokio, rustls with ring |
+//! | `totp` | no | `hotp` and `totp`: hmac, sha1, sha2 |
 //! | `aws-lc-rs` | no | `SigningKey::generate_rsa`: RSA keys are drawn, not only imported; C and assembly |
 //!
 //! # What it does not stop
@@ -74,18 +80,26 @@ pub mod address;
 pub mod challenge;
 pub mod code;
 pub mod error;
+#[cfg(feature = "totp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "totp")))]
+pub mod hotp;
 pub mod keys;
 pub mod locale;
 pub mod login;
 pub mod mail;
 pub mod random;
+pub mod recovery;
 pub mod seal;
 pub mod secret;
 pub mod session;
+pub mod step_up;
 pub mod store;
 pub mod throttle;
 pub mod timestamp;
 pub mod token;
+#[cfg(feature = "totp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "totp")))]
+pub mod totp;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -10,9 +10,9 @@ use ring::digest;
 use thiserror::Error as ThisError;
 use zeroize::Zeroizing;
 
-pub(crate) use self::claims::{AppWire, OrgWire};
+pub(crate) use self::claims::{AppWire, MatchWire, MetaWire, OrgWire, Principal};
 pub use self::claims::{Audience, Identity, IdentityProvider};
-pub(crate) use self::jws::{CompactJws, encode, signing_input};
+pub(crate) use self::jws::{CompactJws, TokenType, encode, signing_input};
 use crate::timestamp::Timestamp;
 
 /// A token as it goes into a cookie or field. Whoever has it is signed in, so `Debug` does not show it.
@@ -110,6 +110,9 @@ pub enum TokenError {
     /// Logged out.
     #[error("token was revoked")]
     Revoked,
+    /// Whether it was revoked can't be known at the moment, see [`Outage`](crate::session::Outage).
+    #[error("revocations are not known at the moment")]
+    RevocationsUnknown,
 }
 
 /// SHA-256 as 64 hexadecimal digits, the shape of names in Access.

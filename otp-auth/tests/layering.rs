@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high. A module may use those before it.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 20] = [
     "error",
     "timestamp",
     "locale",
@@ -20,6 +20,10 @@ const LAYERS: [&str; 16] = [
     "login",
     "token",
     "keys",
+    "hotp",
+    "totp",
+    "recovery",
+    "step_up",
     "session",
 ];
 

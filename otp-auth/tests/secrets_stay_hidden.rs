@@ -10,7 +10,9 @@ use otp_auth::keys::{KeyRing, KeySet, SigningKey};
 use otp_auth::login::{Admission, Verdict};
 use otp_auth::random::{Random, SystemRandom};
 use otp_auth::secret::{Pepper, Secret};
-use otp_auth::session::{AppGrant, AppVerifier, Issuer, OrgVerifier, Revocations, StateSigner};
+use otp_auth::session::{
+    AppGrant, AppVerifier, Epoch, Issuer, OrgVerifier, Revocations, StateSigner,
+};
 use otp_auth::store::{MemoryStore, Reserved, Store};
 use otp_auth::token::Audience;
 use support::{START, login_with, sign_in};
@@ -44,7 +46,7 @@ async fn nothing_printed_holds_a_code_key_cookie_or_token() {
     printed.push(format!("{key:?} {pkcs8:?} {:?}", key.verifying_key()));
     let keys = KeyRing::new(KeySet::new(key, START));
     let issuer = Issuer::new(keys.clone(), Arc::new(random.clone()), "https://a.example").unwrap();
-    let session = issuer.org_token(proven, START).unwrap();
+    let session = issuer.org_token(proven, Epoch::at(START), START).unwrap();
     let audience: Audience = "app-1".parse().unwrap();
     let token = issuer.app_token(&session.claims, &AppGrant::new(audience.clone()), START).unwrap();
     let verifier = AppVerifier::new(Arc::new(keys.clone()), issuer.issuer());

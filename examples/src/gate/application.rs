@@ -37,7 +37,7 @@ impl Gate {
     /// Lets a request through, asks for a login, or refuses.
     pub(super) async fn application_host(self: Arc<Self>, head: Head, body: Incoming) -> Reply {
         if let Some(page) = head.path().strip_prefix(ACCESS_PATHS) {
-            return self.application_page(&head, page);
+            return self.application_page(&head, page).await;
         }
         let path = head.path().to_owned();
         let rules = self.rules();
@@ -74,11 +74,11 @@ impl Gate {
     }
 
     /// The edge's own pages on an application's host.
-    fn application_page(&self, head: &Head, page: &str) -> Reply {
+    async fn application_page(&self, head: &Head, page: &str) -> Reply {
         match (page, &head.parts.method) {
             ("authorized", &Method::GET | &Method::HEAD) => self.authorized(head),
             ("certs", &Method::GET | &Method::HEAD) => self.certs(),
-            ("logout", &Method::GET | &Method::POST) => self.sign_out(head),
+            ("logout", &Method::GET | &Method::POST) => self.sign_out(head).await,
             ("get-identity", &Method::GET | &Method::HEAD) => self.application_identity(head),
             ("authorized" | "certs" | "logout" | "get-identity", _) => {
                 reply::problem(head, 405, Problem::MethodNotAllowed, None)
@@ -113,12 +113,12 @@ impl Gate {
     }
 
     /// Ends the visitor's session everywhere.
-    fn sign_out(&self, head: &Head) -> Reply {
+    async fn sign_out(&self, head: &Head) -> Reply {
         if head.is_from_elsewhere() {
             return reply::problem(head, 403, Problem::BadRequest, None);
         }
         if let Some(session) = self.any_session(head) {
-            self.revocations.revoke(session.claims.identity_nonce(), super::session::timestamp());
+            self.revoke(head, &session.claims.revocation_key()).await;
         }
         signed_out(head, Some(head.host.clone()), Some("/".into()))
     }
@@ -129,7 +129,7 @@ impl Gate {
             Some(session) => reply::json(
                 200,
                 &json!({
-                    "email": session.claims.email(),
+                    "email": session.email(),
                     "user_uuid": session.claims.subject(),
                     "idp": {"id": "", "type": "onetimepin"},
                     "iat": session.claims.issued().as_unix_secs(),
@@ -206,7 +206,7 @@ fn log_decision(head: &Head, decision: &Decision<'_>, session: Option<&Session>)
     if !is_refusal && !enabled!(Level::DEBUG) {
         return;
     }
-    let email = session.map(|session| session.claims.email());
+    let email = session.map(Session::email);
     let reason = masked(&decision.reason().to_string(), email);
     let outcome = decision.outcome().to_string();
     let visitor = email.map_or_else(|| "nobody".into(), mask);
@@ -231,7 +231,7 @@ fn refuse(head: &Head, class: DenyClass, session: Option<&Session>) -> Reply {
     let page = RefusalPage {
         locale: head.locale(),
         application: head.host.clone(),
-        address: session.map(|session| session.claims.email().to_owned()),
+        address: session.map(|session| session.email().to_owned()),
         sign_out_action: format!("{ACCESS_PATHS}logout"),
         csrf: None,
         contact: None,

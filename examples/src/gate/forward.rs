@@ -115,7 +115,7 @@ fn edge_headers(head: &Head, session: Option<&Session>) -> HeaderMap {
     state(RAY, ray);
     if let Some(session) = session {
         state(ASSERTION, text(&session.token));
-        state(EMAIL, text(session.claims.email()));
+        state(EMAIL, text(session.email()));
     }
     headers
 }

@@ -3,11 +3,11 @@
 use access_policy::{Application, Identity};
 use http::HeaderName;
 use otp_auth::{
-    session::{AppClaims, OrgClaims},
+    session::{AppClaims, OrgClaims, RevocationKey},
     timestamp::Timestamp,
     token::Audience,
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Gate, cookies, head::Head};
 use crate::{output::now, rules::Rules};
@@ -25,6 +25,13 @@ pub(super) struct Session {
     pub identity: Identity<'static>,
 }
 
+impl Session {
+    /// The person's address. A service token's claims make no session here.
+    pub(super) fn email(&self) -> &str {
+        self.claims.email().unwrap_or_default()
+    }
+}
+
 impl Gate {
     /// The visitor's session at an application. Whatever is wrong with it, the answer is a login.
     pub(super) fn session(
@@ -37,7 +44,7 @@ impl Gate {
         let audience = self.audience(application);
         match self.app_verifier.verify(token, &audience, timestamp()) {
             Ok(claims) => {
-                let identity = rules.identity(claims.email())?;
+                let identity = rules.identity(claims.email()?)?;
                 Some(Session { claims, audience, token: token.to_owned(), identity })
             }
             Err(error) => {
@@ -56,6 +63,13 @@ impl Gate {
                 debug!(id = head.id, %error, "a token was not accepted");
                 None
             }
+        }
+    }
+
+    /// Ends a login: here at once, whatever the store of revocations answers.
+    pub(super) async fn revoke(&self, head: &Head, key: &RevocationKey) {
+        if let Err(error) = self.revocations.revoke(key, timestamp()).await {
+            warn!(id = head.id, %error, "a log-out was not kept; other nodes may not know of it");
         }
     }
 

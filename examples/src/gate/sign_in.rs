@@ -132,7 +132,7 @@ impl Gate {
         match (step, head.parts.method.clone()) {
             ("certs", Method::GET | Method::HEAD) => self.certs(),
             ("get-identity", Method::GET | Method::HEAD) => self.identity_document(&head),
-            ("logout", Method::GET | Method::POST) => self.sign_out_of_team(&head),
+            ("logout", Method::GET | Method::POST) => self.sign_out_of_team(&head).await,
             ("login", Method::GET | Method::HEAD) => self.login_step(&head),
             ("verify-code", Method::GET | Method::HEAD) => self.code_step(&head),
             ("verify-code" | "resend-code" | "callback", Method::POST) => {
@@ -255,7 +255,11 @@ impl Gate {
             }
         };
         let address = self.reporter.name(proven.address().as_str());
-        match self.issuer.org_token(proven, timestamp()) {
+        let epoch = match self.revocations.epoch(timestamp()).await {
+            Ok(epoch) => epoch,
+            Err(error) => return unavailable(head, &error),
+        };
+        match self.issuer.org_token(proven, epoch, timestamp()) {
             Ok(session) => {
                 self.reporter.tell(&Event::SignedIn { address });
                 let life = session.token.expires().since(timestamp());
@@ -315,12 +319,12 @@ impl Gate {
     }
 
     /// Ends the session everywhere. Whoever came here from an application finds the way back.
-    fn sign_out_of_team(&self, head: &Head) -> Reply {
+    async fn sign_out_of_team(&self, head: &Head) -> Reply {
         if head.is_from_elsewhere() {
             return reply::problem(head, 403, Problem::BadRequest, None);
         }
         if let Some(claims) = self.org_session(head) {
-            self.revocations.revoke(claims.identity_nonce(), timestamp());
+            self.revoke(head, &claims.revocation_key()).await;
         }
         let wish = self.wish(head);
         let back = wish.as_ref().map(|wish| format!("{}/", self.origin_of(&wish.host)));

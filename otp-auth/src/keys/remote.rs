@@ -18,7 +18,7 @@ use crate::timestamp::Timestamp;
 /// use otp_auth::timestamp::Timestamp;
 ///
 /// let keys = RemoteKeys::new();
-/// let at = |secs| Timestamp::from_unix_secs(1_790_000_000 + secs);
+/// let at = |secs: u64| Timestamp::from_unix_secs(1_790_000_000 + secs);
 /// assert!(keys.poll_fetch(at(0)), "at start");
 /// keys.handle_document(r#"{"keys":[]}"#, at(1))?;
 /// assert!(!keys.poll_fetch(at(2)));

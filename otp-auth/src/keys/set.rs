@@ -36,7 +36,7 @@ pub enum KeyState {
 /// use otp_auth::timestamp::Timestamp;
 ///
 /// let random = SystemRandom::new();
-/// let day = |number| Timestamp::from_unix_secs(1_790_000_000 + number * 86_400);
+/// let day = |number: u64| Timestamp::from_unix_secs(1_790_000_000 + number * 86_400);
 /// let mut keys = KeySet::new(SigningKey::generate(&random)?, day(0));
 /// let first = keys.signing().kid().to_owned();
 /// let schedule = RotationSchedule::default();

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use ring::digest;
 
-use super::OrgClaims;
+use super::{Epoch, OrgClaims, ProvenService};
 use crate::address::EmailAddress;
 use crate::error::Error;
 use crate::keys::KeyRing;
 use crate::login::Proven;
 use crate::random::{Random, draw_alphanumerics};
+use crate::step_up::{Acr, Authentication, Elevation};
 use crate::timestamp::Timestamp;
 use crate::token::{
-    AppWire, Audience, Identity, IdentityProvider, OrgWire, SignedToken, encode, signing_input,
+    AppWire, Audience, Identity, IdentityProvider, OrgWire, SignedToken, TokenType, encode,
+    signing_input,
 };
 
 /// Signs tokens in the name of one team host.
@@ -112,10 +114,19 @@ impl Issuer {
 
     /// Opens a session: the only way from a code to a token.
     ///
+    /// `epoch` comes from [`Revocations::epoch`](super::Revocations::epoch): while that gives no answer,
+    /// there are no new sessions.
+    ///
     /// # Errors
     ///
     /// Fails when the generator does.
-    pub fn org_token(&self, proven: Proven, now: Timestamp) -> Result<OrgSession, Error> {
+    pub fn org_token(
+        &self,
+        proven: Proven,
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Result<OrgSession, Error> {
+        let shown = Authentication::new(Acr::Mailbox, proven.authenticated_at());
         let subject = self.subject(proven.address());
         let expires = whole_secs(now.plus(self.session_lifetime));
         let email = proven.address().key().to_owned();
@@ -138,10 +149,50 @@ impl Issuer {
                 iat: proven.authenticated_at().as_unix_secs(),
                 ip: Some(proven.client()),
             },
+            epoch: Some(epoch.number()),
+            acr: Some(shown.acr().as_str().to_owned()),
+            amr: amr(shown),
+            auth_time: Some(shown.at().as_unix_secs()),
         };
         // INVARIANT: the proof ends here; one proof, one session.
         drop(proven);
         let token = self.sign(&wire, expires)?;
+        Ok(OrgSession { token, claims: OrgClaims::new(wire) })
+    }
+
+    /// Makes a stronger session of one that lives: another `identity_nonce`, the same end.
+    ///
+    /// Revoke the old one afterwards ([`OrgClaims::revocation_key`]): privileges change, so the tokens do.
+    ///
+    /// # Errors
+    ///
+    /// Refuses, as the caller's fault, claims of another issuer or whose time is over, and a proof of
+    /// another person. Fails when the generator does.
+    pub fn step_up(
+        &self,
+        org: &OrgClaims,
+        elevation: Elevation,
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Result<OrgSession, Error> {
+        self.refuse_dead(org, now)?;
+        if elevation.subject() != org.subject() {
+            return Err(Error::setting("elevation", "it is another person's"));
+        }
+        let shown = elevation.shown();
+        let wire = OrgWire {
+            iat: now.as_unix_secs(),
+            nbf: now.as_unix_secs(),
+            identity_nonce: draw_alphanumerics(&*self.random, NONCE_LENGTH)?,
+            epoch: Some(epoch.number()),
+            acr: Some(shown.acr().as_str().to_owned()),
+            amr: amr(shown),
+            auth_time: Some(shown.at().as_unix_secs()),
+            ..org.wire().clone()
+        };
+        // INVARIANT: one proof, one session.
+        drop(elevation);
+        let token = self.sign(&wire, org.expires())?;
         Ok(OrgSession { token, claims: OrgClaims::new(wire) })
     }
 
@@ -159,9 +210,7 @@ impl Issuer {
         grant: &AppGrant,
         now: Timestamp,
     ) -> Result<SignedToken, Error> {
-        if org.wire().iss != self.origin || now >= org.expires() {
-            return Err(Error::setting("org token", "it is another issuer's or has expired"));
-        }
+        self.refuse_dead(org, now)?;
         let expires = whole_secs(now.plus(grant.lifetime));
         let wire = AppWire {
             kind: "app".to_owned(),
@@ -169,14 +218,61 @@ impl Issuer {
             iss: self.origin.clone(),
             exp: expires.as_unix_secs(),
             iat: now.as_unix_secs(),
-            nbf: now.as_unix_secs(),
+            nbf: Some(now.as_unix_secs()),
             sub: org.subject().to_owned(),
-            email: org.email().to_owned(),
-            identity_nonce: org.identity_nonce().to_owned(),
+            email: Some(org.email().to_owned()),
+            identity_nonce: Some(org.identity_nonce().to_owned()),
+            common_name: None,
             country: grant.country.clone(),
             policy_id: grant.policy_id.clone(),
+            epoch: org.wire().epoch,
+            acr: org.wire().acr.clone(),
+            amr: org.wire().amr.clone(),
+            auth_time: org.wire().auth_time,
         };
         self.sign(&wire, expires)
+    }
+
+    /// Grants an application to a service that showed its token: a token with `common_name` and without a
+    /// person, as Access writes it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the generator does.
+    pub fn service_token(
+        &self,
+        service: &ProvenService,
+        grant: &AppGrant,
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Result<SignedToken, Error> {
+        let expires = whole_secs(now.plus(grant.lifetime));
+        let wire = AppWire {
+            kind: "app".to_owned(),
+            aud: vec![grant.audience.as_str().to_owned()],
+            iss: self.origin.clone(),
+            exp: expires.as_unix_secs(),
+            iat: now.as_unix_secs(),
+            nbf: None,
+            sub: String::new(),
+            email: None,
+            identity_nonce: None,
+            common_name: Some(service.client_id().to_owned()),
+            country: None,
+            policy_id: grant.policy_id.clone(),
+            epoch: Some(epoch.number()),
+            acr: None,
+            amr: Vec::new(),
+            auth_time: None,
+        };
+        self.sign(&wire, expires)
+    }
+
+    fn refuse_dead(&self, org: &OrgClaims, now: Timestamp) -> Result<(), Error> {
+        if org.wire().iss != self.origin || now >= org.expires() {
+            return Err(Error::setting("org token", "it is another issuer's or has expired"));
+        }
+        Ok(())
     }
 
     fn sign(&self, wire: &impl serde::Serialize, expires: Timestamp) -> Result<SignedToken, Error> {
@@ -184,7 +280,7 @@ impl Issuer {
             .map_err(|e| Error::setting("claims", "they are not JSON").with_source(e))?;
         let current = self.keys.current();
         let key = current.keys.signing();
-        let signed = signing_input(key.verifying_key().algorithm(), key.kid(), &payload);
+        let signed = signing_input(TokenType::Session, key.algorithm(), key.kid(), &payload);
         let signature = key.sign(signed.as_bytes())?;
         Ok(SignedToken::new(encode(signed, &signature), expires))
     }
@@ -256,6 +352,10 @@ fn uuid_v5(namespace: &[u8; 16], name: &[u8]) -> [u8; 16] {
 fn format_uuid(uuid: &[u8; 16]) -> String {
     let hex = format!("{:032x}", u128::from_be_bytes(*uuid));
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+fn amr(shown: Authentication) -> Vec<String> {
+    shown.acr().amr().iter().map(|method| (*method).to_owned()).collect()
 }
 
 fn whole_secs(time: Timestamp) -> Timestamp {

@@ -1,38 +1,49 @@
 //! Believing tokens.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Revocations;
+use super::cache::{Cached, TokenCache, digest_of};
+use super::claims::Frame;
+use super::{AppClaims, OrgClaims, Revocations};
 use crate::keys::{FindKey, VerifyingKey};
 use crate::timestamp::Timestamp;
-use crate::token::{AppWire, Audience, CompactJws, Identity, OrgWire, TokenError};
+use crate::token::{AppWire, Audience, CompactJws, OrgWire, TokenError, TokenType};
 
 /// Verifies app tokens of one issuer.
 ///
 /// The checks of RFC 8725: the key is found by `kid` in our set only and decides the algorithm; `crit`
 /// is refused, embedded keys and URLs are ignored; names are unique, numbers are integers; `type`,
-/// `iss`, `aud`, `exp`, `nbf` and `iat` must be there and fit, with 30 seconds of leeway.
+/// `iss`, `aud`, `exp`, `iat` and, for people, `nbf` must be there and fit, with 30 seconds of leeway.
 ///
-/// Tokens that verified are remembered, 10,000 of them, so that the signature is computed once; time,
-/// audience, key and revocation are checked anew at each call.
+/// Tokens that verified are remembered, 10,000 of them unless set otherwise, so that the signature is
+/// computed once; time, audience, key and revocation are checked anew at each call. Such a call allocates
+/// nothing.
 pub struct AppVerifier {
     checks: Checks,
-    cache: Mutex<HashMap<Tail, Cached>>,
+    cache: TokenCache,
 }
 
 impl AppVerifier {
     /// Believes tokens that `issuer` signed with a key in `keys`.
     pub fn new(keys: Arc<dyn FindKey>, issuer: impl Into<String>) -> Self {
-        Self { checks: Checks::new(keys, issuer.into()), cache: Mutex::default() }
+        let checks = Checks::new(keys, issuer.into(), "app");
+        Self { checks, cache: TokenCache::new(CACHED_TOKENS) }
     }
 
     /// Also refuses tokens that were revoked.
     #[must_use]
     pub fn revocations(mut self, revocations: Arc<Revocations>) -> Self {
         self.checks.revocations = Some(revocations);
+        self
+    }
+
+    /// Remembers this many tokens, of one to four kilobytes each, as a rule. Default 10,000; zero computes
+    /// every signature anew.
+    #[must_use]
+    pub fn remember(mut self, tokens: usize) -> Self {
+        self.cache = TokenCache::new(tokens);
         self
     }
 
@@ -47,37 +58,37 @@ impl AppVerifier {
         audience: &Audience,
         now: Timestamp,
     ) -> Result<AppClaims, TokenError> {
-        if let Some(claims) = self.remembered(token) {
-            self.checks.check(&claims.frame(), audience, now)?;
-            return Ok(claims);
+        if token.len() > CACHED_BYTES {
+            return self.verify_anew(token, audience, now).map(|(claims, ..)| claims);
         }
-        let (key, jws) = self.checks.open(token)?;
-        let claims = AppClaims { wire: Arc::new(AppWire::from_claims(jws.into_claims()?)?) };
-        self.checks.check(&claims.frame(), audience, now)?;
-        self.remember(token, key, claims.clone());
+        let digest = digest_of(token);
+        if let Some(cached) = self.cache.get(&digest) {
+            // A key that was taken out of the set takes its tokens along.
+            if self.checks.keys.find_key(cached.key.kid()).is_some_and(|key| key == cached.key) {
+                self.checks.check_again(&cached, audience, now)?;
+                return Ok(cached.claims.clone());
+            }
+            self.cache.remove(&digest);
+        }
+        let (claims, key, generation) = self.verify_anew(token, audience, now)?;
+        self.cache.insert(digest, claims.clone(), key, generation);
         Ok(claims)
     }
 
-    fn remembered(&self, token: &str) -> Option<AppClaims> {
-        let tail = tail(token)?;
-        let (key, claims) = {
-            let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            let cached = cache.get(tail).filter(|cached| *cached.token == *token)?;
-            (Arc::clone(&cached.key), cached.claims.clone())
-        };
-        // A key that was taken out of the set takes its tokens along.
-        let known = self.checks.keys.find_key(key.kid())?;
-        (known == *key).then_some(claims)
-    }
-
-    fn remember(&self, token: &str, key: VerifyingKey, claims: AppClaims) {
-        let Some(tail) = tail(token) else { return };
-        let cached = Cached { token: token.into(), key: Arc::new(key), claims };
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= CACHED_TOKENS {
-            cache.clear();
-        }
-        cache.insert(*tail, cached);
+    fn verify_anew(
+        &self,
+        token: &str,
+        audience: &Audience,
+        now: Timestamp,
+    ) -> Result<(AppClaims, VerifyingKey, u64), TokenError> {
+        let (key, jws) = self.checks.open(token)?;
+        let claims = AppClaims::new(AppWire::from_claims(jws.into_claims()?)?)?;
+        let frame = claims.frame();
+        self.checks.check(&frame, audience, now)?;
+        // Read before the look-up: a revocation in between is looked for again at the next call.
+        let generation = self.checks.generation();
+        self.checks.check_revocation(&frame)?;
+        Ok((claims, key, generation))
     }
 }
 
@@ -87,7 +98,7 @@ impl fmt::Debug for AppVerifier {
     }
 }
 
-/// Verifies org tokens of one issuer, with the checks of [`AppVerifier`].
+/// Verifies org tokens of one issuer, with the checks of [`AppVerifier`] and without its memory.
 pub struct OrgVerifier {
     checks: Checks,
     audience: Audience,
@@ -97,7 +108,7 @@ impl OrgVerifier {
     /// Believes tokens that `issuer` signed with a key in `keys` for its own host, see
     /// [`Issuer::org_audience`](super::Issuer::org_audience).
     pub fn new(keys: Arc<dyn FindKey>, issuer: impl Into<String>, audience: Audience) -> Self {
-        Self { checks: Checks::new(keys, issuer.into()), audience }
+        Self { checks: Checks::new(keys, issuer.into(), "org"), audience }
     }
 
     /// Also refuses tokens that were revoked.
@@ -120,7 +131,9 @@ impl OrgVerifier {
             return Err(TokenError::WrongType);
         }
         let claims = OrgClaims::new(OrgWire::from_claims(claims)?);
-        self.checks.check(&claims.frame(), &self.audience, now)?;
+        let frame = claims.frame();
+        self.checks.check(&frame, &self.audience, now)?;
+        self.checks.check_revocation(&frame)?;
         Ok(claims)
     }
 }
@@ -131,161 +144,22 @@ impl fmt::Debug for OrgVerifier {
     }
 }
 
-/// Verified claims of an app token. Cheap to clone.
-#[derive(Clone)]
-pub struct AppClaims {
-    wire: Arc<AppWire>,
-}
-
-impl AppClaims {
-    /// The stable id of the person.
-    pub fn subject(&self) -> &str {
-        &self.wire.sub
-    }
-
-    /// The person's address, in its comparison form.
-    pub fn email(&self) -> &str {
-        &self.wire.email
-    }
-
-    /// The name that all tokens of one login share, for [`Revocations`].
-    pub fn identity_nonce(&self) -> &str {
-        &self.wire.identity_nonce
-    }
-
-    /// The first moment at which the token is too old.
-    pub fn expires(&self) -> Timestamp {
-        Timestamp::from_unix_secs(self.wire.exp)
-    }
-
-    /// When the token was signed.
-    pub fn issued(&self) -> Timestamp {
-        Timestamp::from_unix_secs(self.wire.iat)
-    }
-
-    /// The policy that admitted the person.
-    pub fn policy_id(&self) -> Option<&str> {
-        self.wire.policy_id.as_deref()
-    }
-
-    /// The country the person came from.
-    pub fn country(&self) -> Option<&str> {
-        self.wire.country.as_deref()
-    }
-
-    fn frame(&self) -> Frame<'_> {
-        let wire = &*self.wire;
-        Frame {
-            expected_kind: "app",
-            kind: &wire.kind,
-            aud: &wire.aud,
-            iss: &wire.iss,
-            times: [wire.exp, wire.iat, wire.nbf],
-            nonce: &wire.identity_nonce,
-        }
-    }
-}
-
-impl fmt::Debug for AppClaims {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppClaims").field("sub", &self.wire.sub).finish_non_exhaustive()
-    }
-}
-
-/// Verified claims of an org token. There is no other way to make them than to verify or issue one.
-#[derive(Clone)]
-pub struct OrgClaims {
-    wire: Arc<OrgWire>,
-}
-
-impl OrgClaims {
-    /// The stable id of the person.
-    pub fn subject(&self) -> &str {
-        &self.wire.sub
-    }
-
-    /// The person's address, in its comparison form.
-    pub fn email(&self) -> &str {
-        &self.wire.email
-    }
-
-    /// The name that all tokens of one login share, for [`Revocations`].
-    pub fn identity_nonce(&self) -> &str {
-        &self.wire.identity_nonce
-    }
-
-    /// The first moment at which the token is too old.
-    pub fn expires(&self) -> Timestamp {
-        Timestamp::from_unix_secs(self.wire.exp)
-    }
-
-    /// When the token was signed.
-    pub fn issued(&self) -> Timestamp {
-        Timestamp::from_unix_secs(self.wire.iat)
-    }
-
-    /// What `get-identity` answers.
-    pub fn identity(&self) -> &Identity {
-        &self.wire.identity
-    }
-
-    pub(super) fn new(wire: OrgWire) -> Self {
-        Self { wire: Arc::new(wire) }
-    }
-
-    pub(super) fn wire(&self) -> &OrgWire {
-        &self.wire
-    }
-
-    fn frame(&self) -> Frame<'_> {
-        let wire = &*self.wire;
-        Frame {
-            expected_kind: "org",
-            kind: &wire.kind,
-            aud: &wire.aud,
-            iss: &wire.iss,
-            times: [wire.exp, wire.iat, wire.nbf],
-            nonce: &wire.identity_nonce,
-        }
-    }
-}
-
-impl fmt::Debug for OrgClaims {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrgClaims").field("sub", &self.wire.sub).finish_non_exhaustive()
-    }
-}
-
-struct Cached {
-    token: Box<str>,
-    key: Arc<VerifyingKey>,
-    claims: AppClaims,
-}
-
-/// The claims that both kinds of token are judged by.
-struct Frame<'a> {
-    expected_kind: &'static str,
-    kind: &'a str,
-    aud: &'a [String],
-    iss: &'a str,
-    times: [u64; 3],
-    nonce: &'a str,
-}
-
 struct Checks {
     keys: Arc<dyn FindKey>,
     issuer: String,
+    /// The claim `type` of the only tokens that are believed.
+    kind: &'static str,
     revocations: Option<Arc<Revocations>>,
 }
 
 impl Checks {
-    fn new(keys: Arc<dyn FindKey>, issuer: String) -> Self {
-        Self { keys, issuer, revocations: None }
+    fn new(keys: Arc<dyn FindKey>, issuer: String, kind: &'static str) -> Self {
+        Self { keys, issuer, kind, revocations: None }
     }
 
     /// Takes the token apart and verifies its signature.
     fn open<'a>(&self, token: &'a str) -> Result<(VerifyingKey, CompactJws<'a>), TokenError> {
-        let jws = CompactJws::parse(token)?;
+        let jws = CompactJws::parse(token, TokenType::Session)?;
         let key = self.keys.find_key(&jws.kid).ok_or(TokenError::UnknownKey)?;
         // RFC 8725 section 3.1: the key has one algorithm, and the header must name it.
         if jws.alg != key.algorithm().as_str() {
@@ -295,13 +169,14 @@ impl Checks {
         Ok((key, jws))
     }
 
+    /// Everything but revocation.
     fn check(
         &self,
         frame: &Frame<'_>,
         audience: &Audience,
         now: Timestamp,
     ) -> Result<(), TokenError> {
-        if frame.kind != frame.expected_kind {
+        if frame.kind != self.kind {
             return Err(TokenError::WrongType);
         }
         if frame.iss != self.issuer {
@@ -317,26 +192,44 @@ impl Checks {
         if now.plus(LEEWAY) < not_before || now.plus(LEEWAY) < issued {
             return Err(TokenError::NotYetValid);
         }
-        let is_revoked = |list: &Arc<Revocations>| list.is_revoked(frame.nonce, issued);
+        self.revocations.as_ref().map_or(Ok(()), |list| list.check_freshness(now))
+    }
+
+    fn check_revocation(&self, frame: &Frame<'_>) -> Result<(), TokenError> {
+        let is_revoked =
+            |list: &Arc<Revocations>| list.is_revoked(frame.subject, frame.nonce, frame.epoch);
         if self.revocations.as_ref().is_some_and(is_revoked) {
             return Err(TokenError::Revoked);
         }
         Ok(())
     }
-}
 
-/// The end of a token, which is part of its signature: no two tokens that verified share it, and who
-/// does not hold the token can't find it by trying.
-type Tail = [u8; 32];
+    /// All that can have changed since the token was first verified.
+    fn check_again(
+        &self,
+        cached: &Cached,
+        audience: &Audience,
+        now: Timestamp,
+    ) -> Result<(), TokenError> {
+        let frame = cached.claims.frame();
+        self.check(&frame, audience, now)?;
+        let generation = self.generation();
+        if !cached.is_checked(generation) {
+            self.check_revocation(&frame)?;
+            cached.set_checked(generation);
+        }
+        Ok(())
+    }
 
-fn tail(token: &str) -> Option<&Tail> {
-    if token.len() > CACHED_BYTES { None } else { token.as_bytes().last_chunk() }
+    fn generation(&self) -> u64 {
+        self.revocations.as_ref().map_or(0, |list| list.generation())
+    }
 }
 
 /// How far the clocks of issuer and verifier may differ.
-const LEEWAY: Duration = Duration::from_secs(30);
+pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 
-/// Two kilobytes each, as a rule: 20 MB. When full, all are forgotten and verified anew.
+/// Two kilobytes each, as a rule: 20 MB.
 const CACHED_TOKENS: usize = 10_000;
 
 /// Longer tokens are verified each time, so that few of them can't fill the memory.

@@ -88,7 +88,7 @@ impl IdentityProvider {
     }
 }
 
-/// The claims of an application token on the wire.
+/// The claims of an application token on the wire: of a person or of a service.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct AppWire {
     #[serde(rename = "type")]
@@ -98,14 +98,28 @@ pub(crate) struct AppWire {
     pub(crate) iss: String,
     pub(crate) exp: u64,
     pub(crate) iat: u64,
-    pub(crate) nbf: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) nbf: Option<u64>,
     pub(crate) sub: String,
-    pub(crate) email: String,
-    pub(crate) identity_nonce: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) identity_nonce: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) common_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) country: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) policy_id: Option<String>,
+    /// When revocations last counted for this login; the store's clock.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) acr: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) amr: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) auth_time: Option<u64>,
 }
 
 /// The claims of an org token on the wire.
@@ -124,11 +138,73 @@ pub(crate) struct OrgWire {
     pub(crate) identity_nonce: String,
     pub(crate) account_id: String,
     pub(crate) identity: Identity,
+    /// When revocations last counted for this login; the store's clock.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) acr: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) amr: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) auth_time: Option<u64>,
+}
+
+/// The claims of a token for a visitor nobody knows, in the redirect to the login page.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct MetaWire {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) aud: String,
+    pub(crate) hostname: String,
+    pub(crate) redirect_url: String,
+    pub(crate) service_token_status: bool,
+    pub(crate) is_warp: bool,
+    pub(crate) is_gateway: bool,
+    pub(crate) exp: u64,
+    pub(crate) nbf: u64,
+    pub(crate) iat: u64,
+    pub(crate) auth_status: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) real_country: Option<String>,
+    pub(crate) app_session_hash: String,
+}
+
+/// The claims of a token that tells a program which application a host is.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct MatchWire {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) aud: String,
+    pub(crate) hostname: String,
+    pub(crate) auth_domain: String,
+    pub(crate) app_hostname: String,
+    pub(crate) iat: u64,
+}
+
+/// Who an application token is for.
+pub(crate) enum Principal<'a> {
+    Person { identity_nonce: &'a str },
+    Service { common_name: &'a str },
 }
 
 impl AppWire {
     pub(crate) fn from_claims(claims: Map<String, Value>) -> Result<Self, TokenError> {
         serde_json::from_value(Value::Object(claims)).map_err(|_| TokenError::BadClaims)
+    }
+
+    /// A person or a service, never something of both.
+    pub(crate) fn principal(&self) -> Result<Principal<'_>, TokenError> {
+        match (&self.common_name, &self.email, &self.identity_nonce, self.nbf) {
+            (None, Some(_), Some(identity_nonce), Some(_)) if !self.sub.is_empty() => {
+                Ok(Principal::Person { identity_nonce })
+            }
+            (Some(common_name), None, None, _)
+                if self.sub.is_empty() && !common_name.is_empty() =>
+            {
+                Ok(Principal::Service { common_name })
+            }
+            _ => Err(TokenError::BadClaims),
+        }
     }
 }
 

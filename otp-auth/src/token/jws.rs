@@ -18,7 +18,7 @@ pub(crate) struct CompactJws<'a> {
 
 impl<'a> CompactJws<'a> {
     /// Splits and decodes header and signature. The payload waits until the signature is verified.
-    pub(crate) fn parse(compact: &'a str) -> Result<Self, TokenError> {
+    pub(crate) fn parse(compact: &'a str, expected: TokenType) -> Result<Self, TokenError> {
         if compact.len() > TOKEN_BYTES {
             return Err(TokenError::TooLarge);
         }
@@ -30,7 +30,7 @@ impl<'a> CompactJws<'a> {
         }
         let header = decode(header)?;
         let mut header = parse_object(&header).map_err(|_| TokenError::Malformed)?;
-        check_header(&header)?;
+        check_header(&header, expected)?;
         let mut text = |name| match header.remove(name) {
             Some(Value::String(text)) => Ok(text),
             _ => Err(TokenError::Malformed),
@@ -45,10 +45,37 @@ impl<'a> CompactJws<'a> {
     }
 }
 
+/// The `typ` of a header (RFC 8725 section 3.11): what anybody can get has another than what signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenType {
+    /// App and org tokens, as Access writes them.
+    Session,
+    /// Handed to visitors nobody knows.
+    Meta,
+    /// Handed to visitors nobody knows.
+    Match,
+}
+
+impl TokenType {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "JWT",
+            Self::Meta => "meta+jwt",
+            Self::Match => "match+jwt",
+        }
+    }
+}
+
 /// What is signed: header and payload, encoded and joined.
-pub(crate) fn signing_input(algorithm: Algorithm, kid: &str, payload: &[u8]) -> String {
+pub(crate) fn signing_input(
+    typ: TokenType,
+    algorithm: Algorithm,
+    kid: &str,
+    payload: &[u8],
+) -> String {
     // Written by hand so that the bytes never depend on a map's order; `kid` is hexadecimal.
-    let header = format!(r#"{{"alg":"{}","kid":"{kid}","typ":"JWT"}}"#, algorithm.as_str());
+    let (alg, typ) = (algorithm.as_str(), typ.as_str());
+    let header = format!(r#"{{"alg":"{alg}","kid":"{kid}","typ":"{typ}"}}"#);
     format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
 }
 
@@ -59,7 +86,7 @@ pub(crate) fn encode(mut signed: String, signature: &[u8]) -> String {
     signed
 }
 
-fn check_header(header: &Map<String, Value>) -> Result<(), TokenError> {
+fn check_header(header: &Map<String, Value>, expected: TokenType) -> Result<(), TokenError> {
     // RFC 7515 section 4.1.11: names in `crit` must be understood, and none is.
     // RFC 7797: `b64: false` changes what is signed; refused even where `crit` is forgotten.
     if header.contains_key("crit") || header.contains_key("b64") {
@@ -67,9 +94,9 @@ fn check_header(header: &Map<String, Value>) -> Result<(), TokenError> {
     }
     // RFC 8725 section 3.11: explicit typing. `jku`, `jwk`, `x5u` and `x5c` are never looked at.
     match header.get("typ") {
-        None => Ok(()),
-        Some(Value::String(typ)) if typ.eq_ignore_ascii_case("JWT") => Ok(()),
-        Some(_) => Err(TokenError::UnsupportedHeader),
+        None if expected == TokenType::Session => Ok(()),
+        Some(Value::String(typ)) if typ.eq_ignore_ascii_case(expected.as_str()) => Ok(()),
+        None | Some(_) => Err(TokenError::UnsupportedHeader),
     }
 }
 

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use otp_auth::keys::{KeyRing, KeySet, SigningKey};
 use otp_auth::login::{Admission, Proven, Verdict};
 use otp_auth::random::SystemRandom;
-use otp_auth::session::{AppGrant, Issuer, OrgSession};
+use otp_auth::session::{AppGrant, Epoch, Issuer, OrgSession};
 use otp_auth::timestamp::Timestamp;
 use otp_auth::token::{Algorithm, Audience, SignedToken};
 use ring::signature::{
@@ -43,14 +43,15 @@ impl Team {
         let random = SystemRandom::new();
         let keys = KeyRing::new(KeySet::new(key, START));
         let issuer = Issuer::new(keys.clone(), Arc::new(random), TEAM).expect("an origin");
-        let session = issuer.org_token(prove(START).await, START).expect("randomness");
+        let session =
+            issuer.org_token(prove(START).await, Epoch::at(START), START).expect("randomness");
         let audience = Audience::for_application(TEAM, "app-1");
         Self { keys, issuer, session, audience }
     }
 
     /// Signs the same person in anew.
     pub(crate) async fn renew(&self, now: Timestamp) -> OrgSession {
-        self.issuer.org_token(prove(now).await, now).expect("randomness")
+        self.issuer.org_token(prove(now).await, Epoch::at(now), now).expect("randomness")
     }
 
     pub(crate) fn app_token(&self) -> SignedToken {
