@@ -5,7 +5,7 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use otp_auth::{
     keys::{KeyRing, KeySet, SigningKey},
-    login::{Admission, Login, SignIn, Verdict},
+    login::{Admission, Begin, Login, Verdict},
     random::SystemRandom,
     secret::Pepper,
     session::{AppGrant, AppVerifier, Epoch, Issuer},
@@ -76,8 +76,8 @@ async fn prove(login: &Login, now: Timestamp) -> Verdict {
     login.submit(&nonce, &cookie, code, now).await.expect("the store works")
 }
 
-fn sign_in() -> SignIn {
-    SignIn::new(
+fn sign_in() -> Begin {
+    Begin::new(
         "alice@example.jp".parse().expect("an address"),
         Admission::Admitted,
         [203, 0, 113, 7].into(),

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use otp_auth::address::EmailAddress;
 use otp_auth::keys::{KeyRing, KeySet, SigningKey};
 use otp_auth::locale::Locale;
-use otp_auth::login::{Admission, Begun, Login, Proven, SignIn, Verdict};
+use otp_auth::login::{Admission, Begin, Begun, Login, Proven, Verdict};
 use otp_auth::mail::TerminalMailer;
 use otp_auth::random::SystemRandom;
 use otp_auth::secret::Pepper;
@@ -54,7 +54,7 @@ async fn begin(login: &Login) -> Result<Begun, Box<dyn Error>> {
     let address = EmailAddress::parse_form_field(&ask("e-mail address: ")?)?;
     let is_admitted = address.domain() == "example.jp";
     let admission = if is_admitted { Admission::Admitted } else { Admission::Denied };
-    let sign_in = SignIn::new(address, admission, "127.0.0.1".parse()?, "app.example.jp".parse()?);
+    let sign_in = Begin::new(address, admission, "127.0.0.1".parse()?, "app.example.jp".parse()?);
     let (begun, dispatch) = login.begin(&sign_in, now()).await?;
     println!("If that address may enter, a code is on its way.");
     // A server answers here and delivers in a task of its own.

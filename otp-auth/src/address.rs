@@ -14,26 +14,28 @@ use thiserror::Error as ThisError;
 /// case. Equality, order and hash use the key, so two spellings of one mailbox are one value.
 ///
 /// Stricter than RFC 5321: the local part is an ASCII dot-atom of at most 64 bytes without `%` and `!`
-/// (source routing), the domain passes strict IDNA (UTS 46), has two labels or more and no numeric last
-/// label, and the whole has at most 254 bytes. Quoted local parts, literals, comments and lists are
+/// (source routing), the domain has two labels or more and no numeric last label, and the whole has at
+/// most 254 bytes. With the feature `idna` the domain passes strict IDNA (UTS 46) and may be typed in
+/// any script; without it, it is plain ASCII, and names in other scripts are refused. Quoted local parts, literals, comments and lists are
 /// refused. Plus signs and dots are significant. Nothing outside ASCII is folded except by IDNA inside
 /// the domain: `K` (Kelvin sign) never becomes `k` in a mailbox name.
 ///
 /// ```
 /// use otp_auth::address::EmailAddress;
 ///
-/// let address: EmailAddress = "Hanako.Saito@Bücher.Example".parse()?;
-/// assert_eq!(address.as_str(), "Hanako.Saito@xn--bcher-kva.example");
-/// assert_eq!(address.key(), "hanako.saito@xn--bcher-kva.example");
-/// assert_eq!(address.domain(), "xn--bcher-kva.example");
+/// let address: EmailAddress = "Hanako.Saito@Mail.Example".parse()?;
+/// assert_eq!(address.as_str(), "Hanako.Saito@mail.example");
+/// assert_eq!(address.key(), "hanako.saito@mail.example");
+/// assert_eq!(address.domain(), "mail.example");
 /// assert!("a@b.example, c@d.example".parse::<EmailAddress>().is_err());
 /// # Ok::<(), otp_auth::address::AddressError>(())
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EmailAddress {
-    delivery: String,
-    key: String,
+    delivery: Box<str>,
+    /// Where it differs from the delivery form.
+    key: Option<Box<str>>,
 }
 
 impl EmailAddress {
@@ -73,8 +75,9 @@ impl EmailAddress {
         if delivery.len() > 254 {
             return Err(AddressError::TooLong);
         }
-        let key = format!("{}@{domain}", local.to_ascii_lowercase());
-        Ok(Self { delivery, key })
+        let key = delivery.to_ascii_lowercase();
+        let key = (key != delivery).then(|| key.into_boxed_str());
+        Ok(Self { delivery: delivery.into_boxed_str(), key })
     }
 
     /// The address to deliver to: local part as typed, domain as A-labels, ASCII only.
@@ -84,18 +87,18 @@ impl EmailAddress {
 
     /// The form to compare, index and count by: all lower case, ASCII only.
     pub fn key(&self) -> &str {
-        &self.key
+        self.key.as_deref().unwrap_or(&self.delivery)
     }
 
     /// The domain as A-labels in lower case.
     pub fn domain(&self) -> &str {
-        self.key.split_once('@').map_or("", |(_, domain)| domain)
+        self.key().split_once('@').map_or("", |(_, domain)| domain)
     }
 }
 
 impl PartialEq for EmailAddress {
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
+        self.key() == other.key()
     }
 }
 
@@ -103,7 +106,7 @@ impl Eq for EmailAddress {}
 
 impl Hash for EmailAddress {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key.hash(state);
+        self.key().hash(state);
     }
 }
 
@@ -125,7 +128,7 @@ impl TryFrom<String> for EmailAddress {
 
 impl From<EmailAddress> for String {
     fn from(address: EmailAddress) -> Self {
-        address.delivery
+        address.delivery.into()
     }
 }
 
@@ -139,7 +142,7 @@ impl fmt::Display for EmailAddress {
 /// Shows the domain and the first letter only.
 impl fmt::Debug for EmailAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let first = self.key.get(..1).unwrap_or_default();
+        let first = self.key().get(..1).unwrap_or_default();
         write!(f, "EmailAddress({first}..@{})", self.domain())
     }
 }
@@ -188,13 +191,39 @@ fn to_ascii_domain(domain: &str) -> Result<String, AddressError> {
     if domain.ends_with(['.', '\u{3002}', '\u{ff0e}', '\u{ff61}']) {
         return Err(AddressError::Domain);
     }
-    let ascii = idna::domain_to_ascii_strict(domain).map_err(|_| AddressError::Domain)?;
+    let ascii = to_a_labels(domain)?;
     let last = ascii.rsplit_once('.').ok_or(AddressError::Domain)?.1;
     // RFC 3696 section 2: no all-numeric top label, so that no address literal passes as a name.
     if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(AddressError::Domain);
     }
     Ok(ascii)
+}
+
+#[cfg(feature = "idna")]
+fn to_a_labels(domain: &str) -> Result<String, AddressError> {
+    idna::domain_to_ascii_strict(domain).map_err(|_| AddressError::Domain)
+}
+
+/// Without the tables of IDNA nobody can say whether a label that begins with `xn--` is the one spelling
+/// of a name, so none is taken.
+#[cfg(not(feature = "idna"))]
+fn to_a_labels(domain: &str) -> Result<String, AddressError> {
+    let domain = domain.to_ascii_lowercase();
+    // RFC 1123 section 2.1 and RFC 1035 section 2.3.4: letters, digits, inner hyphens, 63 and 253 bytes.
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            // RFC 5891 section 4.2.3.1: `--` in third and fourth place is for A-labels.
+            && label.get(2..4) != Some("--")
+    };
+    if domain.len() <= 253 && domain.split('.').all(is_label) {
+        Ok(domain)
+    } else {
+        Err(AddressError::Domain)
+    }
 }
 
 /// 64 + `@` + 253 characters of a domain that may shrink to 254 when mapped, at up to 4 bytes each.

@@ -1,5 +1,9 @@
 //! An open question to one browser: "which code did we mail you?"
 
+mod device;
+mod flow;
+mod record;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -7,29 +11,32 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::digest;
-use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+pub use self::device::DeviceCookie;
+pub use self::flow::FlowCookie;
+pub(crate) use self::flow::{FLOW_RANDOM_BYTES, Lane, OpenFlow, address_tag};
+pub use self::record::MalformedRecord;
 use crate::address::EmailAddress;
-use crate::code::{Binding, Code, CodeInput};
-use crate::error::Error;
-use crate::random::Random;
-use crate::secret::{Pepper, Secret, keyed_digest};
+use crate::secret::mac;
 use crate::timestamp::Timestamp;
 
 /// The public name of a challenge: the `nonce` of forms and redirects, 22 characters of base64url.
 ///
-/// It is a commitment to the flow cookie (a truncated SHA-256), so a cookie is checked against a nonce
-/// without asking the store, and knowing the nonce says nothing about the cookie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+/// It and the seal of the flow cookie are the two halves of one HMAC, so a cookie is checked against a
+/// nonce without asking the store, and knowing the nonce says nothing about the cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChallengeId([u8; 16]);
 
 impl ChallengeId {
     /// The 16 bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+
+    #[cfg(feature = "conformance")]
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 }
 
@@ -47,96 +54,13 @@ impl FromStr for ChallengeId {
     }
 }
 
-impl TryFrom<String> for ChallengeId {
-    type Error = MalformedFlow;
-
-    fn try_from(text: String) -> Result<Self, MalformedFlow> {
-        text.parse()
-    }
-}
-
-impl From<ChallengeId> for String {
-    fn from(id: ChallengeId) -> Self {
-        id.to_string()
-    }
-}
-
-/// The secret that ties a flow to the browser that began it: 86 characters of base64url.
-///
-/// Set it as a cookie with `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/` and a `__Host-` name, and read
-/// it back with [`FromStr`]. It holds 32 random bytes, a keyed hash of the address, under which the
-/// address' budget is counted before the challenge is touched, and a seal, so that nobody reaches the
-/// store with a cookie of their own making.
-#[derive(Clone, PartialEq, Eq)]
-pub struct FlowCookie {
-    secret: Secret,
-}
-
-impl FlowCookie {
-    /// The cookie's value.
-    pub fn expose(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.secret.expose())
-    }
-
-    pub(crate) fn draw(
-        random: &dyn Random,
-        pepper: &Pepper,
-        address: &EmailAddress,
-    ) -> Result<Self, Error> {
-        let drawn = Secret::generate(random, FLOW_RANDOM_BYTES)?;
-        let tag = address_tag(pepper, address);
-        let open = Secret::new([drawn.expose(), &tag].concat());
-        let seal = seal(pepper.current(), open.expose());
-        Ok(Self { secret: Secret::new([open.expose(), &seal].concat()) })
-    }
-
-    /// Whether a node with this pepper wrote the cookie.
-    pub(crate) fn is_sealed_by(&self, pepper: &Pepper) -> bool {
-        let (open, stored) = self.secret.expose().split_at(FLOW_RANDOM_BYTES + 16);
-        let matches = |key: &Secret| bool::from(seal(key, open).ct_eq(stored));
-        matches(pepper.current()) | pepper.previous().is_some_and(matches)
-    }
-
-    /// The one challenge that this cookie opens.
-    pub(crate) fn challenge(&self) -> ChallengeId {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"otp-auth/flow/v1");
-        context.update(self.secret.expose());
-        let mut id = [0; 16];
-        id.copy_from_slice(&context.finish().as_ref()[..16]);
-        ChallengeId(id)
-    }
-
-    /// The keyed hash of the address that began the flow.
-    pub(crate) fn address_tag(&self) -> [u8; 16] {
-        let mut tag = [0; 16];
-        tag.copy_from_slice(&self.secret.expose()[FLOW_RANDOM_BYTES..FLOW_RANDOM_BYTES + 16]);
-        tag
-    }
-}
-
-impl FromStr for FlowCookie {
-    type Err = MalformedFlow;
-
-    fn from_str(text: &str) -> Result<Self, MalformedFlow> {
-        let bytes: [u8; FLOW_RANDOM_BYTES + 16 + 16] = decode(text)?;
-        Ok(Self { secret: Secret::new(bytes.to_vec()) })
-    }
-}
-
-impl fmt::Debug for FlowCookie {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FlowCookie(..)")
-    }
-}
-
-/// A nonce or flow cookie that this crate cannot have written.
+/// A nonce or cookie that this crate cannot have written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("flow value is malformed")]
 pub struct MalformedFlow;
 
 /// Why a challenge is a decoy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DecoyReason {
     /// No rule admits the address.
@@ -159,19 +83,19 @@ impl fmt::Display for DecoyReason {
 
 /// What a store keeps of a challenge. The count of tries and the mark "used" are the store's own.
 ///
-/// It holds no code: only an HMAC under a pepper that the store never sees.
-#[derive(Clone, Serialize, Deserialize)]
+/// It holds no code: only an HMAC under a pepper that the store never sees. A store that does not live in
+/// this process keeps it as [`to_bytes`](Self::to_bytes).
+#[derive(Clone, PartialEq, Eq)]
 pub struct Challenge {
     pub(crate) id: ChallengeId,
-    pub(crate) purpose: String,
     pub(crate) address: EmailAddress,
     pub(crate) client: IpAddr,
     pub(crate) generation: u32,
     pub(crate) digest: [u8; 32],
     pub(crate) decoy: Option<DecoyReason>,
     pub(crate) issued: Timestamp,
-    pub(crate) lifetime: Duration,
-    pub(crate) tries: u32,
+    pub(crate) lifetime_millis: u32,
+    pub(crate) tries: u8,
 }
 
 impl Challenge {
@@ -191,14 +115,19 @@ impl Challenge {
         self.issued
     }
 
+    /// For how long it is alive, counted from [`issued`](Self::issued).
+    pub fn lifetime(&self) -> Duration {
+        Duration::from_millis(self.lifetime_millis.into())
+    }
+
     /// The first moment at which the challenge is dead, whatever was sent since.
     pub fn expires(&self) -> Timestamp {
-        self.issued.plus(self.lifetime)
+        self.issued.plus(self.lifetime())
     }
 
     /// How many tries the challenge has in all.
     pub fn tries(&self) -> u32 {
-        self.tries
+        self.tries.into()
     }
 
     /// The address that began the flow.
@@ -217,46 +146,52 @@ impl Challenge {
         now >= self.expires() || now.plus(CLOCK_TOLERANCE) < self.issued
     }
 
+    /// This record with the beginning and the life of `first`: what a store keeps when it
+    /// [replaces](crate::store::Store::replace).
+    #[must_use]
+    pub fn issued_with(self, first: &Self) -> Self {
+        Self { issued: first.issued, lifetime_millis: first.lifetime_millis, ..self }
+    }
+
     /// The same challenge with a new code: next generation, same beginning, same tries.
     pub(crate) fn renewed(
         &self,
-        pepper: &Pepper,
-        flow: &FlowCookie,
-        code: &Code,
+        flow: &OpenFlow<'_>,
+        code: &[u8],
         decoy: Option<DecoyReason>,
     ) -> Self {
-        let mut next =
-            Self { generation: self.generation.saturating_add(1), decoy, ..self.clone() };
-        next.digest = next.binding(flow, decoy.is_none()).digest(pepper, code);
-        next
+        let generation = self.generation.saturating_add(1);
+        Self { generation, decoy, ..self.clone() }.sealed(flow, code)
     }
 
-    /// Fills in the digest of the first code.
-    pub(crate) fn sealed(mut self, pepper: &Pepper, flow: &FlowCookie, code: &Code) -> Self {
-        self.digest = self.binding(flow, self.decoy.is_none()).digest(pepper, code);
+    /// Fills in the digest of a code.
+    pub(crate) fn sealed(mut self, flow: &OpenFlow<'_>, code: &[u8]) -> Self {
+        self.digest = self.digest_of(flow, self.decoy.is_none(), code);
         self
     }
 
-    /// Whether the input is the code. Call only for a reserved try.
-    pub(crate) fn is_answered_by(
-        &self,
-        pepper: &Pepper,
-        flow: &FlowCookie,
-        input: &CodeInput,
-    ) -> bool {
-        let matches = self.binding(flow, true).matches(pepper, input, &self.digest);
-        matches & self.decoy.is_none()
+    /// Whether the input is the code, in constant time. Call only for a reserved try.
+    pub(crate) fn is_answered_by(&self, flow: &OpenFlow<'_>, input: &[u8]) -> bool {
+        let is_equal: bool = self.digest_of(flow, true, input).ct_eq(&self.digest).into();
+        is_equal & self.decoy.is_none()
     }
 
-    fn binding<'a>(&'a self, flow: &'a FlowCookie, admitted: bool) -> Binding<'a> {
-        Binding {
-            purpose: &self.purpose,
-            challenge: &self.id.0,
-            flow: &flow.secret,
-            address_key: self.address.key(),
-            generation: self.generation,
-            admitted,
-        }
+    /// The keyed digest of a code, bound to its purpose, flow, address and generation: copied to another
+    /// challenge it is void. A decoy's is made with `admitted: false` and verified with `true`: no guess
+    /// can match it.
+    fn digest_of(&self, flow: &OpenFlow<'_>, admitted: bool, code: &[u8]) -> [u8; 32] {
+        mac(
+            &flow.keys.code,
+            &[
+                flow.purpose.as_bytes(),
+                // The hash of the flow's secret; its first half is the id.
+                &flow.hash,
+                self.address.key().as_bytes(),
+                &self.generation.to_be_bytes(),
+                &[u8::from(admitted)],
+                code,
+            ],
+        )
     }
 }
 
@@ -272,22 +207,6 @@ impl fmt::Debug for Challenge {
     }
 }
 
-/// The keyed hash under which an address is counted.
-pub(crate) fn address_tag(pepper: &Pepper, address: &EmailAddress) -> [u8; 16] {
-    let digest =
-        keyed_digest(pepper.current(), &[b"otp-auth/address/v1", address.key().as_bytes()]);
-    let mut tag = [0; 16];
-    tag.copy_from_slice(&digest[..16]);
-    tag
-}
-
-fn seal(key: &Secret, open: &[u8]) -> [u8; 16] {
-    let digest = keyed_digest(key, &[b"otp-auth/cookie/v1", open]);
-    let mut seal = [0; 16];
-    seal.copy_from_slice(&digest[..16]);
-    seal
-}
-
 fn decode<const N: usize>(text: &str) -> Result<[u8; N], MalformedFlow> {
     let mut bytes = [0; N];
     // base64 writes no more than the slice holds, and refuses padding and stray trailing bits.
@@ -297,41 +216,8 @@ fn decode<const N: usize>(text: &str) -> Result<[u8; N], MalformedFlow> {
     }
 }
 
-/// 256 bits: nobody guesses a flow.
-const FLOW_RANDOM_BYTES: usize = 32;
-
 /// How far two nodes' clocks may differ, and how far one may step back, before a challenge is dead.
 pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::random::SystemRandom;
-
-    #[test]
-    fn a_cookie_opens_its_own_challenge_only() {
-        let random = SystemRandom::new();
-        let pepper = Pepper::generate(&random).unwrap();
-        let address: EmailAddress = "alice@example.jp".parse().unwrap();
-        let one = FlowCookie::draw(&random, &pepper, &address).unwrap();
-        let two = FlowCookie::draw(&random, &pepper, &address).unwrap();
-        assert_eq!(one.expose().len(), 86);
-        assert_eq!(one.challenge().to_string().len(), 22);
-        assert_ne!(one.challenge(), two.challenge());
-        assert_eq!(one.address_tag(), two.address_tag());
-        let read: FlowCookie = one.expose().parse().unwrap();
-        assert_eq!(read.challenge(), one.challenge());
-        assert!(read.is_sealed_by(&pepper));
-        assert!(!read.is_sealed_by(&Pepper::generate(&random).unwrap()));
-        assert_eq!(one.challenge().to_string().parse(), Ok(one.challenge()));
-    }
-
-    #[test]
-    fn malformed_values_are_refused() {
-        let long = "A".repeat(1_000_000);
-        for text in ["", "A", "=", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAAAA==", &long] {
-            assert_eq!(text.parse::<ChallengeId>(), Err(MalformedFlow));
-            assert!(text.parse::<FlowCookie>().is_err());
-        }
-    }
-}
+mod tests;

@@ -13,8 +13,8 @@
 //! let now = Timestamp::from_unix_secs(1_790_000_000); // a server: `SystemTime::now().into()`
 //! // 1. The visitor typed an address, your policy said yes. Answer first, then deliver the mail.
 //! let (address, visitor) = ("alice@example.jp".parse()?, "203.0.113.7".parse()?);
-//! let sign_in = SignIn::new(address, Admission::Admitted, visitor, "app.example.jp".parse()?);
-//! let (begun, dispatch) = login.begin(&sign_in, now).await?;
+//! let begin = Begin::new(address, Admission::Admitted, visitor, "app.example.jp".parse()?);
+//! let (begun, dispatch) = login.begin(&begin, now).await?;
 //! let code = dispatch.mail().expect("alice is admitted").code().expose();
 //! // 2. The visitor typed the code, in the same browser.
 //! let (nonce, cookie) = (begun.nonce.to_string(), begun.flow_cookie.expose());
@@ -45,6 +45,7 @@
 //! | [`store`] | the atomic steps a store must offer, and the store in memory |
 //! | [`mail`] | the message, the trait of mailers, SMTP and terminal |
 //! | [`login`] | begin, resend, submit |
+//! | `conformance` | schedules that a store must survive, for its tests |
 //! | [`token`] | the compact signed form, claims, reasons to refuse |
 //! | [`keys`] | signing keys, their life, the public key set |
 //! | `hotp`, `totp` | codes of authenticator apps (feature `totp`) |
@@ -58,9 +59,11 @@
 //!
 //! | Feature | Default | Brings |
 //! |---|---|---|
-//! | `smtp` | yes | `SmtpMailer`: lettre, tokio, rustls with ring |
 //! | `totp` | no | `hotp` and `totp`: hmac, sha1, sha2 |
 //! | `aws-lc-rs` | no | `SigningKey::generate_rsa`: RSA keys are drawn, not only imported; C and assembly |
+//! | `conformance` | no | `conformance::check`: whether a store of your own keeps its contract |
+//! | `idna` | no | domains of addresses in any script (ICU's tables: 28 crates) |
+//! | `smtp` | no | `SmtpMailer`: lettre, tokio, rustls with ring |
 //!
 //! # What it does not stop
 //!
@@ -79,6 +82,9 @@
 pub mod address;
 pub mod challenge;
 pub mod code;
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;
 pub mod error;
 #[cfg(feature = "totp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "totp")))]

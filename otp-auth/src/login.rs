@@ -1,112 +1,60 @@
 //! The login flow: begin, send again, submit.
 
 mod dispatch;
+mod event;
+mod purpose;
+mod request;
+mod risk;
+mod settings;
 mod verdict;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use self::dispatch::{Delivery, Dispatch};
+pub use self::event::{Event, Observer};
+pub use self::purpose::{ChangeAddress, Purpose, SignIn, StepUp};
+pub use self::request::{Admission, Begin, Begun, Resend};
+pub use self::risk::Risk;
+pub use self::settings::LoginBuilder;
+use self::settings::Settings;
 pub use self::verdict::{Proven, Reason, Refusal, Verdict};
 use crate::address::EmailAddress;
-use crate::challenge::{Challenge, ChallengeId, DecoyReason, FlowCookie, address_tag};
-use crate::code::{Code, CodeInput, CodeLength};
+use crate::challenge::{
+    Challenge, ChallengeId, DecoyReason, DeviceCookie, FLOW_RANDOM_BYTES, FlowCookie, Lane,
+    OpenFlow, address_tag,
+};
+use crate::code::{Code, CodeInput, CodeLength, DRAW_BYTES};
 use crate::error::Error;
-use crate::locale::Locale;
-use crate::mail::{Host, MailFacts, MailTemplate};
+use crate::mail::{Host, MailTemplate};
 use crate::random::Random;
-use crate::secret::Pepper;
-use crate::store::{Inserted, Reserved, Store};
-use crate::throttle::{Budget, BudgetKey, Network};
+use crate::secret::{Pepper, PepperKeys};
+use crate::store::{Charge, Guess, Inserted, Reserved, Store};
+use crate::throttle::{BudgetKey, Network};
 use crate::timestamp::Timestamp;
 
-/// What the policy says of an address: passed in, never branched on in the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Some rule could admit the address.
-    Admitted,
-    /// No rule can. The visitor gets the same page, and no mail goes out.
-    Denied,
-}
-
-/// One visitor's wish to sign in.
-#[must_use]
-#[derive(Debug, Clone)]
-pub struct SignIn {
-    address: EmailAddress,
-    admission: Admission,
-    asked: Resend,
-}
-
-impl SignIn {
-    /// An address, what the policy says of it, where the request came from, and what it wants to enter.
-    ///
-    /// Behind a proxy, take `client` only from a field that the proxy sets.
-    pub fn new(
-        address: EmailAddress,
-        admission: Admission,
-        client: IpAddr,
-        application: Host,
-    ) -> Self {
-        Self { address, admission, asked: Resend::new(client, application) }
-    }
-
-    /// The language of the mail. Default English.
-    pub fn locale(mut self, locale: Locale) -> Self {
-        self.asked.locale = locale;
-        self
-    }
-}
-
-/// A visitor's wish for another code. The address is that of the flow.
-#[must_use]
-#[derive(Debug, Clone)]
-pub struct Resend {
-    client: IpAddr,
-    application: Host,
-    locale: Locale,
-}
-
-impl Resend {
-    /// Where the request came from, and what the flow wants to enter.
-    pub fn new(client: IpAddr, application: Host) -> Self {
-        Self { client, application, locale: Locale::default() }
-    }
-
-    /// The language of the mail. Default English.
-    pub fn locale(mut self, locale: Locale) -> Self {
-        self.locale = locale;
-        self
-    }
-}
-
-/// What the browser gets when a flow has begun. The same for every address.
-#[derive(Debug, Clone)]
-pub struct Begun {
-    /// The public name of the flow, for forms and redirects.
-    pub nonce: ChallengeId,
-    /// The secret that ties the flow to this browser, for a cookie.
-    pub flow_cookie: FlowCookie,
-    /// When the code ends: the cookie's life.
-    pub expires: Timestamp,
-}
-
-/// One-time codes by mail.
+/// One-time codes by mail, for one [`Purpose`].
 ///
-/// Cheap to share: put it in an [`Arc`]. It holds no state; all of that is in the [`Store`].
+/// Cheap to clone. It holds no state; all of that is in the [`Store`].
 ///
 /// ```text
-/// SignIn ── begin ──▶ Begun (to the browser) + Dispatch (to the mailer, later)
+/// Begin ── begin ──▶ Begun (to the browser) + Dispatch (to the mailer, later)
 /// cookie + nonce ── resend ──▶ Dispatch
-/// cookie + nonce + input ── submit ──▶ Verdict: Proven | Again | StartOver | Malformed
+/// cookie + nonce + input ── submit ──▶ Verdict: Proven<P> | Again | StartOver | Malformed
 /// ```
-pub struct Login {
+pub struct Login<P = SignIn> {
+    core: Arc<Core>,
+    purpose: PhantomData<fn() -> P>,
+}
+
+/// What logins for several purposes share.
+struct Core {
     store: Arc<dyn Store>,
-    pepper: Pepper,
+    keys: PepperKeys,
     random: Arc<dyn Random>,
-    template: MailTemplate,
+    template: Arc<MailTemplate>,
+    observer: Option<Arc<dyn Observer>>,
     settings: Settings,
 }
 
@@ -119,12 +67,31 @@ impl Login {
         random: Arc<dyn Random>,
         host: Host,
     ) -> LoginBuilder {
-        LoginBuilder { store, pepper, random, host, settings: Settings::default() }
+        LoginBuilder { store, pepper, random, host, observer: None, settings: Settings::default() }
+    }
+}
+
+impl<P: Purpose> Login<P> {
+    fn new(core: Core) -> Self {
+        Self { core: Arc::new(core), purpose: PhantomData }
+    }
+
+    /// The same login for another purpose: the same budgets, codes that are good there and nowhere else.
+    pub fn for_purpose<Q: Purpose>(&self) -> Login<Q> {
+        const {
+            assert!(!Q::NAME.is_empty() && Q::NAME.len() <= 32, "a purpose has 1 to 32 characters");
+        }
+        Login { core: Arc::clone(&self.core), purpose: PhantomData }
+    }
+
+    /// How likely a guesser is to win against these settings.
+    pub fn risk(&self) -> Risk {
+        self.core.settings.risk()
     }
 
     /// Opens a challenge for the address.
     ///
-    /// An admitted and a denied address make the same calls of the store, draw and write the same mail,
+    /// An admitted and a denied address make the same calls of the store, draw the same bytes,
     /// and give the same [`Begun`]. Answer the visitor first; deliver the [`Dispatch`] elsewhere.
     ///
     /// An address that has had its share of mails gets a challenge that nothing opens, and no mail. A
@@ -134,41 +101,44 @@ impl Login {
     ///
     /// The store or the generator failed, for admitted and denied addresses alike: show a page that says
     /// "try again later".
-    pub async fn begin(
-        &self,
-        sign_in: &SignIn,
-        now: Timestamp,
-    ) -> Result<(Begun, Dispatch), Error> {
-        let flow = FlowCookie::draw(&*self.random, &self.pepper, &sign_in.address)?;
-        let starts = BudgetKey::starts(Network::of(sign_in.asked.client));
-        let may_start = self.store.take(&starts, &self.settings.starts, now).await?.is_taken();
-        let decoy = if may_start {
-            self.decoy(&sign_in.address, sign_in.admission, now).await?
-        } else {
-            Some(DecoyReason::StartBudget)
-        };
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may have used one start and one mail of the budgets.
+    pub async fn begin(&self, begin: &Begin, now: Timestamp) -> Result<(Begun, Dispatch), Error> {
+        let (core, settings) = (&*self.core, &self.core.settings);
+        let keys = core.keys.current();
+        let tag = address_tag(keys, &begin.address);
+        let device = begin.device.as_deref();
+        let known =
+            device.and_then(|text| DeviceCookie::lane(text, &core.keys, &begin.address, now));
+        let lane = known.unwrap_or(Lane { tag, is_known_device: false });
 
-        let code = Code::draw(&*self.random, self.settings.length)?;
+        let (decoy, length) = core.may_begin(begin, tag, lane, now).await?;
+        let (random, code) = core.draw(length)?;
+        let (cookie, flow) = FlowCookie::seal(keys, P::NAME, &random, lane, length);
         let challenge = Challenge {
             id: flow.challenge(),
-            purpose: PURPOSE.to_owned(),
-            address: sign_in.address.clone(),
-            client: sign_in.asked.client,
+            address: begin.address.clone(),
+            client: begin.asked.client,
             generation: 0,
             digest: [0; 32],
             decoy,
             issued: now,
-            lifetime: self.settings.lifetime,
-            tries: self.settings.tries,
+            lifetime_millis: u32::try_from(settings.lifetime.as_millis()).unwrap_or(u32::MAX),
+            tries: u8::try_from(settings.tries).unwrap_or(u8::MAX),
         }
-        .sealed(&self.pepper, &flow, &code);
-        let dispatch = self.dispatch(&challenge, &code, &sign_in.asked, now)?;
-        if may_start && self.store.insert(&challenge, now).await? == Inserted::Exists {
+        .sealed(&flow, code.digits());
+        let is_stored = decoy != Some(DecoyReason::StartBudget);
+        if is_stored && core.store.insert(&challenge, now).await? == Inserted::Exists {
             // 2^-128 with a working generator: it repeats itself.
             return Err(Error::randomness());
         }
-        let begun = Begun { nonce: challenge.id, flow_cookie: flow, expires: challenge.expires() };
-        Ok((begun, dispatch))
+        core.tell_asked(&challenge, &flow);
+        let expires = challenge.expires();
+        let begun =
+            Begun { nonce: challenge.id, flow_cookie: cookie, code_length: length, expires };
+        Ok((begun, Dispatch::new(&core.template, challenge, code, &begin.asked, now)))
     }
 
     /// Sends a new code for an open flow: the old one is void, tries and end stay as they are.
@@ -184,6 +154,10 @@ impl Login {
     /// # Errors
     ///
     /// As [`begin`](Self::begin).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may have used one mail of the budget, and made the code in the last mail void.
     pub async fn resend(
         &self,
         nonce: &str,
@@ -192,17 +166,26 @@ impl Login {
         admit: impl FnOnce(&EmailAddress) -> Admission + Send,
         now: Timestamp,
     ) -> Result<Option<Dispatch>, Error> {
-        let Ok(flow) = self.open_flow(nonce, flow_cookie) else { return Ok(None) };
-        let Some(open) = self.store.look_up(flow.challenge(), now).await? else { return Ok(None) };
+        let core = &*self.core;
+        let Ok(flow) = self.open(nonce, flow_cookie) else { return Ok(None) };
+        let Some(open) = core.store.look_up(flow.challenge(), now).await? else { return Ok(None) };
+        // A node whose own clock disagrees widely with the store's sends nothing.
+        if open.is_dead_at(now) {
+            return Ok(None);
+        }
         let admission = admit(&open.address);
-        let decoy = self.decoy(&open.address, admission, now).await?;
-        let code = Code::draw(&*self.random, self.settings.length)?;
-        let next = open.renewed(&self.pepper, &flow, &code, decoy);
-        let mut dispatch = self.dispatch(&next, &code, resend, now)?;
+        let mails =
+            BudgetKey::mails(address_tag(flow.keys, &open.address), flow.lane.is_known_device);
+        let may_mail = core.store.take(&mails, &core.settings.mails, now).await?.is_taken();
+        let decoy = decoy_of(admission, may_mail);
+        let (_, code) = core.draw(flow.length)?;
+        let next = open.renewed(&flow, code.digits(), decoy);
         // Over budget: the code that was mailed before stays the one that counts.
-        if decoy != Some(DecoyReason::MailBudget)
-            && !self.store.replace(open.generation, &next, now).await?
-        {
+        let is_replaced = decoy != Some(DecoyReason::MailBudget)
+            && core.store.replace(open.generation, &next, now).await?;
+        core.tell_asked(&next, &flow);
+        let mut dispatch = Dispatch::new(&core.template, next, code, resend, now);
+        if !is_replaced {
             // Another resend of the same flow was faster: its code counts, ours must not go out.
             dispatch.suppress();
         }
@@ -211,14 +194,14 @@ impl Login {
 
     /// Judges what the visitor typed.
     ///
-    /// Order: form of the input, cookie against nonce, budget of the address, then one try is spent in
-    /// the store, then the code is compared, then the challenge is consumed. The budget gets back what
-    /// was no failed guess. Whatever runs in parallel,
-    /// at most [`tries`](LoginBuilder::tries) comparisons are made and at most one of them is accepted.
+    /// Budgets are taken and a try is reserved before anything is compared, and a code is used up before
+    /// it is believed; whatever runs in parallel, at most [`Challenge::tries`] comparisons are made and at
+    /// most one caller gets [`Verdict::Proven`].
     ///
     /// # Errors
     ///
-    /// The store failed or its answer is unknown: nobody is signed in, the try may be spent.
+    /// The store failed. A try may have been spent; nobody has been signed in. If the code was right, it
+    /// may be used up.
     ///
     /// # Cancel safety
     ///
@@ -229,210 +212,191 @@ impl Login {
         flow_cookie: &str,
         input: &str,
         now: Timestamp,
-    ) -> Result<Verdict, Error> {
-        let input = match CodeInput::parse(input, self.settings.length) {
+    ) -> Result<Verdict<P>, Error> {
+        let flow = match self.open(nonce, flow_cookie) {
+            Ok(flow) => flow,
+            Err(reason) => return Ok(self.refuse(None, Refusal::new(reason), true)),
+        };
+        let input = match CodeInput::parse(input, flow.length) {
             Ok(input) => input,
             Err(malformed) => return Ok(Verdict::Malformed(malformed)),
         };
-        let flow = match self.open_flow(nonce, flow_cookie) {
-            Ok(flow) => flow,
-            Err(reason) => return Ok(Verdict::StartOver(Refusal::new(reason))),
-        };
-        let failures = BudgetKey::failures(flow.address_tag());
-        if !self.store.take(&failures, &self.settings.failures, now).await?.is_taken() {
-            return Ok(Verdict::Again(Refusal::new(Reason::FailureBudget)));
-        }
-        let verdict = self.judge(&flow, &input, now).await?;
-        if !verdict.is_failed_guess() {
-            // Only failed guesses count. If this is lost, the address has one more than it made.
-            let _lost = self.store.give_back(&failures, &self.settings.failures, now).await;
-        }
-        Ok(verdict)
+        self.judge(&flow, &input, now).await
     }
 
-    /// Reserve, compare, consume.
-    async fn judge(
-        &self,
-        flow: &FlowCookie,
-        input: &CodeInput,
-        now: Timestamp,
-    ) -> Result<Verdict, Error> {
-        let (challenge, number) = match self.store.reserve(flow.challenge(), now).await? {
-            Reserved::Granted { challenge, number } => (challenge, number),
-            Reserved::Exhausted => return Ok(start_over(Reason::Exhausted)),
-            Reserved::Used => return Ok(start_over(Reason::Used)),
-            Reserved::Expired => return Ok(start_over(Reason::Expired)),
-            Reserved::Unknown => return Ok(start_over(Reason::Unknown)),
-        };
-        // The store judged by its clock; a node whose own clock disagrees widely does not accept.
-        if challenge.is_dead_at(now) {
-            return Ok(start_over(Reason::Expired));
-        }
-        if !challenge.is_answered_by(&self.pepper, flow, input) {
-            return Ok(Verdict::wrong(challenge, number));
-        }
-        if !self.store.consume(challenge.id, challenge.generation, now).await? {
-            return Ok(start_over(Reason::Used));
-        }
-        Ok(Verdict::Proven(Proven::of(challenge, now)))
-    }
-
-    /// Checks that the cookie is ours and opens the flow of this name. Asks no store.
-    fn open_flow(&self, nonce: &str, flow_cookie: &str) -> Result<FlowCookie, Reason> {
-        let nonce: ChallengeId = nonce.parse().map_err(|_| Reason::Unknown)?;
-        let flow: FlowCookie = flow_cookie.parse().map_err(|_| Reason::OtherBrowser)?;
-        if flow.is_sealed_by(&self.pepper) && flow.challenge() == nonce {
-            Ok(flow)
-        } else {
-            Err(Reason::OtherBrowser)
-        }
-    }
-
-    /// Why no mail will go to the address, if none will. Takes the mail budget whatever the admission.
-    async fn decoy(
-        &self,
-        address: &EmailAddress,
-        admission: Admission,
-        now: Timestamp,
-    ) -> Result<Option<DecoyReason>, Error> {
-        let mails = BudgetKey::mails(address_tag(&self.pepper, address));
-        let may_mail = self.store.take(&mails, &self.settings.mails, now).await?.is_taken();
-        Ok(match (may_mail, admission) {
-            (false, _) => Some(DecoyReason::MailBudget),
-            (true, Admission::Denied) => Some(DecoyReason::Denied),
-            (true, Admission::Admitted) => None,
-        })
-    }
-
-    fn dispatch(
-        &self,
-        challenge: &Challenge,
-        code: &Code,
-        asked: &Resend,
-        now: Timestamp,
-    ) -> Result<Dispatch, Error> {
-        let id = format!("{}-{}", challenge.id, challenge.generation);
-        let mail = self
-            .template
-            .render(&MailFacts {
-                id: &id,
-                to: &challenge.address,
-                code,
-                application: &asked.application,
-                asked_at: now,
-                asked_from: asked.client,
-                expires: challenge.expires(),
-                locale: asked.locale,
-            })
-            .map_err(|e| Error::setting("mail", "a text is refused").with_source(e))?;
-        Ok(Dispatch::new(mail, challenge.decoy))
-    }
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-/// Settings of a [`Login`].
-#[must_use]
-#[derive(Debug)]
-pub struct LoginBuilder {
-    store: Arc<dyn Store>,
-    pepper: Pepper,
-    random: Arc<dyn Random>,
-    host: Host,
-    settings: Settings,
-}
-
-impl LoginBuilder {
-    /// For how long a code is good, counted from the first request. Default and maximum 10 minutes
-    /// (NIST SP 800-63B-4, ASVS 6.5.5); minimum 1 minute.
-    pub fn lifetime(mut self, lifetime: Duration) -> Self {
-        self.settings.lifetime = lifetime;
-        self
-    }
-
-    /// How many tries a flow has, resends included. Default 5, maximum 10.
-    pub fn tries(mut self, tries: u32) -> Self {
-        self.settings.tries = tries;
-        self
-    }
-
-    /// How many digits a code has. Default six.
-    pub fn code_length(mut self, length: CodeLength) -> Self {
-        self.settings.length = length;
-        self
-    }
-
-    /// How many tries of one address may fail. Default [`Budget::failures`]: 10 an hour, 30 a day.
-    pub fn failure_budget(mut self, budget: Budget) -> Self {
-        self.settings.failures = budget;
-        self
-    }
-
-    /// How many mails one address gets; the shortest rule is the cool-down of a resend.
-    /// Default [`Budget::mails`]: 1 a minute, 5 an hour, 10 a day.
-    pub fn mail_budget(mut self, budget: Budget) -> Self {
-        self.settings.mails = budget;
-        self
-    }
-
-    /// How many flows one network begins. Default [`Budget::starts`]: 30 in 10 minutes.
-    pub fn start_budget(mut self, budget: Budget) -> Self {
-        self.settings.starts = budget;
-        self
-    }
-
-    /// Checks the settings.
+    /// A mark for the browser that proved the address: its next flows are counted on an account of their
+    /// own, which strangers cannot exhaust. Give it at each success.
     ///
     /// # Errors
     ///
-    /// Names the setting that is out of range, as the caller's fault.
-    pub fn build(self) -> Result<Login, Error> {
-        let Self { store, pepper, random, host, settings } = self;
-        if !(MIN_LIFETIME..=MAX_LIFETIME).contains(&settings.lifetime) {
-            return Err(Error::setting("lifetime", "it must be 1 to 10 minutes"));
+    /// The generator failed.
+    pub fn device_cookie(&self, proven: &Proven<P>, now: Timestamp) -> Result<DeviceCookie, Error> {
+        let core = &*self.core;
+        DeviceCookie::draw(&*core.random, core.keys.current(), proven.address(), now)
+    }
+
+    /// Budgets, reserve, compare, consume.
+    async fn judge(
+        &self,
+        flow: &OpenFlow<'_>,
+        input: &CodeInput,
+        now: Timestamp,
+    ) -> Result<Verdict<P>, Error> {
+        let (core, settings) = (&*self.core, &self.core.settings);
+        let lane = flow.lane;
+        let failures = BudgetKey::failures(lane.tag, lane.is_known_device);
+        let charges = [
+            Charge::take(failures, &settings.failures),
+            Charge::take(BudgetKey::short_codes(lane.tag), &settings.short_codes),
+            Charge::take(BudgetKey::short_codes_of_all(), &settings.short_codes_of_all),
+        ];
+        // A stranger's guess at a code of ordinary length counts three times.
+        let is_risky = !lane.is_known_device && flow.length != CodeLength::Nine;
+        let charges = if is_risky { &charges[..] } else { &charges[..1] };
+
+        let id = flow.challenge();
+        let over = |reason| self.refuse(Some(id), Refusal::new(reason), true);
+        let (challenge, number) = match core.store.guess(charges, id, now).await? {
+            Guess::Reserved(Reserved::Granted { challenge, number }) => (challenge, number),
+            Guess::Reserved(Reserved::Exhausted) => return Ok(over(Reason::Exhausted)),
+            Guess::Reserved(Reserved::Used) => return Ok(over(Reason::Used)),
+            Guess::Reserved(Reserved::Expired) => return Ok(over(Reason::Expired)),
+            Guess::Reserved(Reserved::Unknown) => return Ok(over(Reason::Unknown)),
+            Guess::OverBudget { index: 0 } => {
+                return Ok(self.refuse(Some(id), Refusal::new(Reason::FailureBudget), false));
+            }
+            Guess::OverBudget { index } => {
+                if index == 2 {
+                    core.tell(&Event::UnderAttack);
+                }
+                return Ok(over(Reason::ShortCode));
+            }
+        };
+        // The store judged by its clock; a node whose own clock disagrees widely does not accept.
+        if challenge.is_dead_at(now) {
+            return Ok(over(Reason::Expired));
         }
-        if !(1..=10).contains(&settings.tries) {
-            return Err(Error::setting("tries", "it must be 1 to 10"));
+        if !challenge.is_answered_by(flow, input.digits()) {
+            let is_last = number >= challenge.tries();
+            return Ok(self.refuse(Some(id), Refusal::wrong(challenge), is_last));
         }
-        Ok(Login { store, pepper, random, template: MailTemplate::new(host), settings })
+        if !core.store.accept(charges, id, challenge.generation, now).await? {
+            return Ok(over(Reason::Used));
+        }
+        core.tell(&Event::Proven { challenge: id, address: &challenge.address });
+        Ok(Verdict::Proven(Proven::of(challenge, now)))
+    }
+
+    /// Checks that the cookie is ours, for this purpose, and opens the flow of this name. Asks no store.
+    fn open(&self, nonce: &str, flow_cookie: &str) -> Result<OpenFlow<'_>, Reason> {
+        let nonce: ChallengeId = nonce.parse().map_err(|_| Reason::Unknown)?;
+        FlowCookie::open(flow_cookie, nonce, &self.core.keys, P::NAME).ok_or(Reason::OtherBrowser)
+    }
+
+    fn refuse(
+        &self,
+        challenge: Option<ChallengeId>,
+        refusal: Refusal,
+        is_over: bool,
+    ) -> Verdict<P> {
+        let (reason, address) = (refusal.reason(), refusal.address());
+        self.core.tell(&Event::Refused { reason, challenge, address });
+        if is_over { Verdict::StartOver(refusal) } else { Verdict::Again(refusal) }
     }
 }
 
-#[derive(Debug)]
-struct Settings {
-    lifetime: Duration,
-    tries: u32,
-    length: CodeLength,
-    failures: Budget,
-    mails: Budget,
-    starts: Budget,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            lifetime: MAX_LIFETIME,
-            tries: 5,
-            length: CodeLength::Six,
-            failures: Budget::failures(),
-            mails: Budget::mails(),
-            starts: Budget::starts(),
+impl Core {
+    /// Why no mail will go out, if none will, and how long the code is. Takes what it takes whatever the
+    /// admission.
+    async fn may_begin(
+        &self,
+        begin: &Begin,
+        address_tag: [u8; 16],
+        lane: Lane,
+        now: Timestamp,
+    ) -> Result<(Option<DecoyReason>, CodeLength), Error> {
+        let (settings, is_known) = (&self.settings, lane.is_known_device);
+        let network = Network::of(begin.asked.client);
+        let starts = BudgetKey::starts(network, is_known);
+        let mails = BudgetKey::mails(address_tag, is_known);
+        let mails = Charge::take(mails, &settings.mails);
+        if is_known {
+            let starts = Charge::take(starts, &settings.device_starts);
+            let tally = self.store.tally(&[starts, mails], now).await?;
+            let decoy = decoy_of(begin.admission, tally.is_taken(1));
+            let decoy = if tally.is_taken(0) { decoy } else { Some(DecoyReason::StartBudget) };
+            return Ok((decoy, settings.length));
         }
+        let charges = [
+            Charge::take(starts, &settings.starts),
+            Charge::look(BudgetKey::short_codes(address_tag), &settings.short_codes),
+            Charge::look(BudgetKey::short_codes_of_all(), &settings.short_codes_of_all),
+            mails,
+        ];
+        let tally = self.store.tally(&charges, now).await?;
+        if !tally.is_taken(0) {
+            return Ok((Some(DecoyReason::StartBudget), settings.length));
+        }
+        if !tally.is_taken(2) {
+            self.tell(&Event::UnderAttack);
+        }
+        let is_calm = tally.is_taken(1) & tally.is_taken(2);
+        let length = if is_calm { settings.length } else { CodeLength::Nine };
+        Ok((decoy_of(begin.admission, tally.is_taken(3)), length))
+    }
+
+    /// The secret of a flow and a code, in one draw.
+    fn draw(&self, length: CodeLength) -> Result<([u8; FLOW_RANDOM_BYTES], Code), Error> {
+        let mut bytes = zeroize::Zeroizing::new([0; FLOW_RANDOM_BYTES + DRAW_BYTES]);
+        self.random.fill(&mut *bytes)?;
+        let (mut secret, mut draws) = ([0; FLOW_RANDOM_BYTES], [0; DRAW_BYTES]);
+        secret.copy_from_slice(&bytes[..FLOW_RANDOM_BYTES]);
+        draws.copy_from_slice(&bytes[FLOW_RANDOM_BYTES..]);
+        let code = match Code::from_draws(&draws, length) {
+            Some(code) => code,
+            None => Code::draw(&*self.random, length)?,
+        };
+        Ok((secret, code))
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.observe(event);
+        }
+    }
+
+    fn tell_asked(&self, challenge: &Challenge, flow: &OpenFlow<'_>) {
+        self.tell(&Event::Asked {
+            challenge: challenge.id,
+            address: &challenge.address,
+            client: challenge.client,
+            generation: challenge.generation,
+            decoy: challenge.decoy,
+            code_length: flow.length,
+            is_known_device: flow.lane.is_known_device,
+        });
     }
 }
 
-fn start_over(reason: Reason) -> Verdict {
-    Verdict::StartOver(Refusal::new(reason))
+impl<P> Clone for Login<P> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core), purpose: PhantomData }
+    }
 }
 
-/// Bound into each code, so that a code of another purpose can never sign in.
-const PURPOSE: &str = "sign-in";
+impl<P: Purpose> fmt::Debug for Login<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("purpose", &P::NAME)
+            .field("settings", &self.core.settings)
+            .finish_non_exhaustive()
+    }
+}
 
-const MIN_LIFETIME: Duration = Duration::from_secs(60);
-
-/// NIST SP 800-63B-4 and ASVS 6.5.5: a mailed code lives 10 minutes at most.
-const MAX_LIFETIME: Duration = Duration::from_secs(600);
+fn decoy_of(admission: Admission, may_mail: bool) -> Option<DecoyReason> {
+    match (may_mail, admission) {
+        (false, _) => Some(DecoyReason::MailBudget),
+        (true, Admission::Denied) => Some(DecoyReason::Denied),
+        (true, Admission::Admitted) => None,
+    }
+}

@@ -9,21 +9,28 @@ use async_trait::async_trait;
 pub use self::memory::{MemoryStore, MemoryStoreLimits};
 use crate::challenge::{Challenge, ChallengeId};
 use crate::error::Error;
-use crate::throttle::{Budget, BudgetKey, Taken};
+use crate::throttle::{Budget, BudgetKey, Refund, Taken};
 use crate::timestamp::Timestamp;
 
 /// A store of challenges and budgets, shared by all nodes that serve one login.
 ///
 /// # Contract
 ///
-/// Each method is *one atomic step* on its key, linearisable with every other step on the same key.
-/// Nothing is required across keys. Never read and then write; never count in the caller's transaction,
-/// where a rollback gives tries back. A store that cannot compare and set must not implement this trait.
+/// Each required method is *one atomic step* on its key, linearisable with every other step on the same
+/// key. Nothing is required across keys. Never read and then write; never count in the caller's
+/// transaction, where a rollback gives tries back. A store that cannot compare and set must not
+/// implement this trait.
 ///
 /// Those steps give the guarantees of the whole crate: increments in [`reserve`](Self::reserve) are
 /// serialised, so at most [`Challenge::tries`] calls are ever granted and no comparison is made without
 /// a grant; success is told only to the caller whose [`consume`](Self::consume) answered `true`, and at
 /// most one does.
+///
+/// The provided methods join steps. A store that can do so in one round trip overrides them; each key's
+/// step must stay atomic.
+///
+/// Whether an implementation keeps all this is found out by `conformance::check` (feature
+/// `conformance`) in one call.
 ///
 /// `now` is the caller's clock. A store with a clock of its own (one that several nodes share) judges
 /// expiry by that clock, so that the skew of a node stretches nothing. When the judging clock steps
@@ -74,13 +81,139 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`BudgetState::take`](crate::throttle::BudgetState::take).
     async fn take(&self, key: &BudgetKey, budget: &Budget, now: Timestamp) -> Result<Taken, Error>;
 
+    /// What [`take`](Self::take) would answer, as
+    /// [`BudgetState::look`](crate::throttle::BudgetState::look). Changes nothing.
+    async fn look(&self, key: &BudgetKey, budget: &Budget, now: Timestamp) -> Result<Taken, Error>;
+
     /// Returns one to the budget, as [`BudgetState::give_back`](crate::throttle::BudgetState::give_back).
     async fn give_back(
         &self,
         key: &BudgetKey,
         budget: &Budget,
+        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error>;
+
+    /// Takes from or looks at several budgets, in this order, and stops at the first that has nothing to
+    /// take. Looking never stops.
+    async fn tally(&self, charges: &[Charge<'_>], now: Timestamp) -> Result<Tally, Error> {
+        let mut tally = Tally::default();
+        for charge in charges {
+            let answer = match charge.kind {
+                ChargeKind::Take => self.take(&charge.key, charge.budget, now).await?,
+                ChargeKind::Look => self.look(&charge.key, charge.budget, now).await?,
+            };
+            if !tally.push(charge.kind, answer) {
+                break;
+            }
+        }
+        Ok(tally)
+    }
+
+    /// Takes from all budgets and then [reserves](Self::reserve) a try. What was taken is
+    /// [undone](Refund::Undone) where no try is granted.
+    ///
+    /// This is the whole of a failed try: the fewer round trips, the better.
+    async fn guess(
+        &self,
+        charges: &[Charge<'_>],
+        id: ChallengeId,
+        now: Timestamp,
+    ) -> Result<Guess, Error> {
+        for (index, charge) in charges.iter().enumerate() {
+            if !self.take(&charge.key, charge.budget, now).await?.is_taken() {
+                self.undo(&charges[..index], now).await?;
+                return Ok(Guess::OverBudget { index });
+            }
+        }
+        let reserved = self.reserve(id, now).await?;
+        if !matches!(reserved, Reserved::Granted { .. }) {
+            self.undo(charges, now).await?;
+        }
+        Ok(Guess::Reserved(reserved))
+    }
+
+    /// [Consumes](Self::consume) and, if that is true, returns what the try took: it was a
+    /// [success](Refund::Succeeded). A refund that is lost costs the address one failure it did not make.
+    async fn accept(
+        &self,
+        charges: &[Charge<'_>],
+        id: ChallengeId,
+        generation: u32,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let is_first = self.consume(id, generation, now).await?;
+        if is_first {
+            for charge in charges {
+                let _lost =
+                    self.give_back(&charge.key, charge.budget, Refund::Succeeded, now).await;
+            }
+        }
+        Ok(is_first)
+    }
+
+    /// Gives everything back that was taken for a try which was not granted.
+    #[doc(hidden)]
+    async fn undo(&self, charges: &[Charge<'_>], now: Timestamp) -> Result<(), Error> {
+        for charge in charges {
+            self.give_back(&charge.key, charge.budget, Refund::Undone, now).await?;
+        }
+        Ok(())
+    }
+}
+
+/// One budget among several that are asked together.
+#[derive(Debug, Clone, Copy)]
+pub struct Charge<'a> {
+    /// Whose budget.
+    pub key: BudgetKey,
+    /// By which rules.
+    pub budget: &'a Budget,
+    /// Whether to take.
+    pub kind: ChargeKind,
+}
+
+impl<'a> Charge<'a> {
+    /// Takes one.
+    pub fn take(key: BudgetKey, budget: &'a Budget) -> Self {
+        Self { key, budget, kind: ChargeKind::Take }
+    }
+
+    /// Looks whether there is one.
+    pub fn look(key: BudgetKey, budget: &'a Budget) -> Self {
+        Self { key, budget, kind: ChargeKind::Look }
+    }
+}
+
+/// What to do with a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChargeKind {
+    /// Take one, or stop.
+    Take,
+    /// Look whether there is one, and go on.
+    Look,
+}
+
+/// The answers of [`Store::tally`], in the order of the questions; at most four.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    answers: [Option<Taken>; 4],
+    count: usize,
+}
+
+impl Tally {
+    /// Adds the next answer; whether the next question is to be asked.
+    pub fn push(&mut self, kind: ChargeKind, answer: Taken) -> bool {
+        let Some(place) = self.answers.get_mut(self.count) else { return false };
+        *place = Some(answer);
+        self.count += 1;
+        kind == ChargeKind::Look || answer.is_taken()
+    }
+
+    /// Whether the budget had one. `false` for a question that was not asked.
+    pub fn is_taken(&self, index: usize) -> bool {
+        self.answers.get(index).copied().flatten().is_some_and(|answer| answer.is_taken())
+    }
 }
 
 /// The answer of [`Store::insert`].
@@ -112,4 +245,17 @@ pub enum Reserved {
     Expired,
     /// No such record, or no longer.
     Unknown,
+}
+
+/// The answer of [`Store::guess`].
+#[must_use]
+#[derive(Debug, Clone)]
+pub enum Guess {
+    /// The budgets allowed it; this is what the challenge says.
+    Reserved(Reserved),
+    /// The budget of this index had nothing; the challenge was not touched.
+    OverBudget {
+        /// Which of the charges.
+        index: usize,
+    },
 }

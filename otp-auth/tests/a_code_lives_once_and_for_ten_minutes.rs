@@ -149,7 +149,7 @@ async fn a_code_works_in_its_own_browser_only() {
     let alice = Visitor::begin(&login, ALICE, Admission::Admitted, START).await;
     let mallory = Visitor::begin(&login, "mallory@example.jp", Admission::Admitted, START).await;
     store.take_steps();
-    let forged = Visitor { cookie: "A".repeat(86), nonce: alice.nonce.clone(), code: None };
+    let forged = Visitor { cookie: "A".repeat(76), nonce: alice.nonce.clone(), code: None };
     let foreign =
         Visitor { cookie: mallory.cookie.clone(), nonce: alice.nonce.clone(), code: None };
     let missing = Visitor { cookie: String::new(), nonce: alice.nonce.clone(), code: None };

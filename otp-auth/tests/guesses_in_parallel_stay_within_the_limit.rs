@@ -12,7 +12,7 @@ use otp_auth::challenge::{Challenge, ChallengeId};
 use otp_auth::error::Error;
 use otp_auth::login::{Admission, Login, Reason, Verdict};
 use otp_auth::store::{Inserted, MemoryStore, Reserved, Store};
-use otp_auth::throttle::{Budget, BudgetKey, Rule, Taken};
+use otp_auth::throttle::{Budget, BudgetKey, Refund, Rule, Taken};
 use otp_auth::timestamp::Timestamp;
 use otp_auth::{random::SystemRandom, secret::Pepper};
 use support::{START, Visitor, after};
@@ -28,6 +28,9 @@ fn unthrottled(store: Arc<dyn Store>) -> Login {
     let pepper = Pepper::generate(&random).expect("randomness");
     Login::builder(store, pepper, Arc::new(random), "auth.example.jp".parse().expect("a host"))
         .failure_budget(wide.clone())
+        .short_code_budget(wide.clone())
+        .deployment_budget(wide.clone())
+        .danger_accept_risk(1.0, 1.0)
         .mail_budget(wide.clone())
         .start_budget(wide)
         .build()
@@ -188,12 +191,17 @@ impl Store for Naive {
         self.inner.take(key, budget, now).await
     }
 
+    async fn look(&self, key: &BudgetKey, budget: &Budget, now: Timestamp) -> Result<Taken, Error> {
+        self.inner.look(key, budget, now).await
+    }
+
     async fn give_back(
         &self,
         key: &BudgetKey,
         budget: &Budget,
+        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.inner.give_back(key, budget, now).await
+        self.inner.give_back(key, budget, refund, now).await
     }
 }

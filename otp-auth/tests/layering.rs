@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high. A module may use those before it.
-const LAYERS: [&str; 20] = [
+const LAYERS: &[&str] = &[
     "error",
     "timestamp",
     "locale",
@@ -18,6 +18,7 @@ const LAYERS: [&str; 20] = [
     "store",
     "mail",
     "login",
+    "conformance",
     "token",
     "keys",
     "hotp",

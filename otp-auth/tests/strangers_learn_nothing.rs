@@ -126,7 +126,7 @@ async fn a_network_over_budget_sees_the_same_page_and_fills_no_store() {
         let client = format!("203.0.113.{}", number % 256);
         let request = sign_in_from(&address, Admission::Admitted, &client);
         let (begun, dispatch): (_, Dispatch) = login.begin(&request, START).await.unwrap();
-        assert_eq!(begun.flow_cookie.expose().len(), 86);
+        assert_eq!(begun.flow_cookie.expose().len(), 76);
         assert_eq!(begun.expires, after(600));
         assert_eq!(dispatch.mail().is_some(), number < 30);
     }

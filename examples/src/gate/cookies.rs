@@ -17,8 +17,11 @@ pub(super) const SESSION: &str = "__Host-CF_Session";
 /// Ties a code to the browser that asked for it.
 pub(super) const FLOW: &str = "__Host-CF_Flow";
 
+/// Remembers that an address has signed in here before: strangers' failures do not lock it out.
+pub(super) const DEVICE: &str = "__Host-CF_Device";
+
 /// All of them, which neither reach an origin nor may be set by one.
-const OWN: [&str; 4] = [AUTHORIZATION, APP_SESSION, SESSION, FLOW];
+const OWN: [&str; 5] = [AUTHORIZATION, APP_SESSION, SESSION, FLOW, DEVICE];
 
 /// A `Set-Cookie` value. `Lax`, because the way back from a login is a navigation from elsewhere.
 pub(super) fn set(name: &str, value: &str, life: Duration) -> String {

@@ -13,7 +13,8 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use otp_auth::{
     address::EmailAddress,
-    login::{Admission, Resend, SignIn, Verdict},
+    challenge::DeviceCookie,
+    login::{Admission, Begin, Resend, Verdict},
     session::{AppGrant, OrgClaims, StateSigner},
 };
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,12 @@ struct Flow {
     cookie: String,
     nonce: String,
     address: String,
+    #[serde(default = "ordinary_digits")]
+    digits: usize,
+}
+
+fn ordinary_digits() -> usize {
+    otp_auth::code::CodeLength::default().digits()
 }
 
 impl Flow {
@@ -178,15 +185,17 @@ impl Gate {
         let Ok(host) = wish.host.parse() else { return expired(head) };
         let admission = self.admission(head, wish, &address);
         let client = head.peer.ip;
-        let sign_in =
-            SignIn::new(address.clone(), admission, client, host).locale(mail_locale(head));
-        match self.login.begin(&sign_in, timestamp()).await {
+        let begin = Begin::new(address.clone(), admission, client, host)
+            .locale(mail_locale(head))
+            .device(head.cookie(cookies::DEVICE));
+        match self.login.begin(&begin, timestamp()).await {
             Ok((begun, dispatch)) => {
                 self.deliver(dispatch);
                 let flow = Flow {
                     cookie: begun.flow_cookie.expose(),
                     nonce: begun.nonce.to_string(),
                     address: address.as_str().to_owned(),
+                    digits: begun.code_length.digits(),
                 };
                 let location =
                     self.step_url("verify-code", wish, head.locale(), &flow.nonce, false);
@@ -255,6 +264,7 @@ impl Gate {
             }
         };
         let address = self.reporter.name(proven.address().as_str());
+        let device = self.login.device_cookie(&proven, timestamp());
         let epoch = match self.revocations.epoch(timestamp()).await {
             Ok(epoch) => epoch,
             Err(error) => return unavailable(head, &error),
@@ -265,7 +275,12 @@ impl Gate {
                 let life = session.token.expires().since(timestamp());
                 let reply = self.grant(head, wish, &session.claims);
                 let cookie = cookies::set(cookies::AUTHORIZATION, session.token.expose(), life);
-                let reply = reply::with(reply, header::SET_COOKIE, &cookie);
+                let mut reply = reply::with(reply, header::SET_COOKIE, &cookie);
+                if let Ok(device) = device {
+                    let life = DeviceCookie::LIFETIME;
+                    let cookie = cookies::set(cookies::DEVICE, &device.expose(), life);
+                    reply = reply::with(reply, header::SET_COOKIE, &cookie);
+                }
                 reply::with(reply, header::SET_COOKIE, &cookies::clear(cookies::FLOW))
             }
             Err(error) => unavailable(head, &error),
@@ -407,6 +422,7 @@ impl Gate {
                 nonce: flow.nonce.clone(),
                 resend_after_secs: RESEND_AFTER_SECS,
                 expires_minutes: EXPIRES_MINUTES,
+                code_digits: flow.digits,
                 resent: head.query("resent").is_some(),
                 error,
                 language_href: head.language_href(),

@@ -118,6 +118,8 @@ pub struct CodePage {
     pub resend_after_secs: u32,
     /// Minutes that a code is valid.
     pub expires_minutes: u32,
+    /// How many digits the code has.
+    pub code_digits: usize,
     /// Whether the visitor has just asked for another code.
     pub resent: bool,
     /// What was wrong with the last try.
@@ -140,7 +142,30 @@ impl CodePage {
 
     fn lead(&self) -> Vec<Part> {
         let duration = self.locale.duration(self.expires_minutes.saturating_mul(60));
-        self.locale.sentence("code.lead", &[("address", &self.address), ("duration", &duration)])
+        let values = [
+            ("address", self.address.as_str()),
+            ("duration", &duration),
+            ("digits", self.digits()),
+        ];
+        self.locale.sentence("code.lead", &values)
+    }
+
+    fn label(&self) -> String {
+        self.locale.fill("code.label", &[("digits", self.digits())])
+    }
+
+    fn error_text(&self) -> String {
+        let fill = |error: CodeError| self.locale.fill(error.key(), &[("digits", self.digits())]);
+        self.error.map(fill).unwrap_or_default()
+    }
+
+    /// The number of digits as the language writes it.
+    fn digits(&self) -> &'static str {
+        self.locale.text(match self.code_digits {
+            6 => "digits.six",
+            8 => "digits.eight",
+            _ => "digits.nine",
+        })
     }
 
     fn resend_lead(&self) -> Vec<Part> {
@@ -170,7 +195,7 @@ impl fmt::Debug for CodePage {
 pub enum CodeError {
     /// Wrong, expired, used, too many tries, or the address is not admitted: the words are the same.
     Wrong,
-    /// The input is not six digits. No try was spent.
+    /// The input is not a code. No try was spent.
     Malformed,
     /// Another code was asked for before the waiting time was over.
     TooSoon,

@@ -220,6 +220,7 @@ impl Outside {
             nonce: self.with("the-nonce"),
             resend_after_secs: 30,
             expires_minutes: 10,
+            code_digits: 6,
             resent,
             error,
             language_href: Some(self.switch()),

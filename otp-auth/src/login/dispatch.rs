@@ -1,8 +1,14 @@
 //! The mail job of a flow, or the decoy that looks like one.
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use super::Resend;
 use crate::address::EmailAddress;
-use crate::challenge::DecoyReason;
-use crate::mail::{Mail, MailError, Mailer};
+use crate::challenge::{Challenge, DecoyReason};
+use crate::code::Code;
+use crate::mail::{Mail, MailError, MailFacts, MailTemplate, Mailer};
+use crate::timestamp::Timestamp;
 
 /// What is left to do after the visitor has been answered: send a mail, or nothing.
 ///
@@ -11,9 +17,15 @@ use crate::mail::{Mail, MailError, Mailer};
 /// use [`is_decoy`](Self::is_decoy), [`mail`](Self::mail) and [`describe`](Self::describe) for the
 /// operator's log and for tests only.
 #[must_use = "no mail is sent until the dispatch is delivered"]
-#[derive(Debug)]
 pub struct Dispatch {
-    mail: Mail,
+    id: String,
+    challenge: Challenge,
+    code: Code,
+    asked: Resend,
+    asked_at: Timestamp,
+    template: Arc<MailTemplate>,
+    /// Written when it is first needed, which is outside the answer to the visitor.
+    mail: OnceLock<Mail>,
     outcome: Outcome,
 }
 
@@ -22,10 +34,16 @@ impl Dispatch {
     ///
     /// # Errors
     ///
-    /// The mailer's. The visitor has seen the same page; the operator must hear of it.
+    /// The mailer's, or that of a template whose texts cannot be a mail. The visitor has seen the same page; the operator must hear of it.
     pub async fn deliver(self, mailer: &dyn Mailer) -> Result<Delivery, MailError> {
         match self.outcome {
-            Outcome::Send => mailer.send(&self.mail).await.map(|()| Delivery::Sent),
+            Outcome::Send => {
+                let mail = match self.mail.get() {
+                    Some(mail) => mail,
+                    None => &self.write()?,
+                };
+                mailer.send(mail).await.map(|()| Delivery::Sent)
+            }
             Outcome::Decoy(reason) => Ok(Delivery::Decoy(reason)),
             Outcome::Superseded => Ok(Delivery::Superseded),
         }
@@ -33,12 +51,12 @@ impl Dispatch {
 
     /// The job's name, unique for each code: an outbox sends it once.
     pub fn id(&self) -> &str {
-        self.mail.id()
+        &self.id
     }
 
     /// Who asked for a code.
     pub fn to(&self) -> &EmailAddress {
-        self.mail.to()
+        self.challenge.address()
     }
 
     /// Whether nothing will be sent. For the log only.
@@ -54,9 +72,16 @@ impl Dispatch {
         }
     }
 
-    /// The mail to send, `None` for a decoy. For an outbox and for tests.
+    /// The mail to send, `None` for a decoy and where the template cannot write it. For an outbox and for
+    /// tests.
     pub fn mail(&self) -> Option<&Mail> {
-        matches!(self.outcome, Outcome::Send).then_some(&self.mail)
+        if !matches!(self.outcome, Outcome::Send) {
+            return None;
+        }
+        if self.mail.get().is_none() {
+            let _written_by_another = self.mail.set(self.write().ok()?);
+        }
+        self.mail.get()
     }
 
     /// One line for the operator: `no code sent to bob@evil.test: no rule admits it`.
@@ -72,8 +97,36 @@ impl Dispatch {
         }
     }
 
-    pub(super) fn new(mail: Mail, decoy: Option<DecoyReason>) -> Self {
-        Self { mail, outcome: decoy.map_or(Outcome::Send, Outcome::Decoy) }
+    pub(super) fn new(
+        template: &Arc<MailTemplate>,
+        challenge: Challenge,
+        code: Code,
+        asked: &Resend,
+        asked_at: Timestamp,
+    ) -> Self {
+        Self {
+            id: format!("{}-{}", challenge.id(), challenge.generation()),
+            outcome: challenge.decoy.map_or(Outcome::Send, Outcome::Decoy),
+            challenge,
+            code,
+            asked: asked.clone(),
+            asked_at,
+            template: Arc::clone(template),
+            mail: OnceLock::new(),
+        }
+    }
+
+    fn write(&self) -> Result<Mail, MailError> {
+        self.template.render(&MailFacts {
+            id: &self.id,
+            to: self.challenge.address(),
+            code: &self.code,
+            application: &self.asked.application,
+            asked_at: self.asked_at,
+            asked_from: self.asked.client,
+            expires: self.challenge.expires(),
+            locale: self.asked.locale,
+        })
     }
 
     /// Keeps a code back that the store did not take.
@@ -81,6 +134,16 @@ impl Dispatch {
         if matches!(self.outcome, Outcome::Send) {
             self.outcome = Outcome::Superseded;
         }
+    }
+}
+
+impl fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatch")
+            .field("id", &self.id)
+            .field("challenge", &self.challenge)
+            .field("outcome", &self.outcome)
+            .finish_non_exhaustive()
     }
 }
 

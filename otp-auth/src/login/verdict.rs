@@ -1,8 +1,10 @@
 //! What a submitted code is worth.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 
+use super::{Purpose, SignIn};
 use crate::address::EmailAddress;
 use crate::challenge::{Challenge, ChallengeId, DecoyReason};
 use crate::code::CodeInputError;
@@ -14,10 +16,9 @@ use crate::timestamp::Timestamp;
 /// All failures have one outward text, [`message`](Self::message); the [`Refusal`] inside is for the
 /// operator. Whether the visitor may try again depends on the count of tries, which a decoy has too.
 #[must_use]
-#[derive(Debug)]
-pub enum Verdict {
+pub enum Verdict<P = SignIn> {
     /// The code was right, and this caller is the only one to be told so.
-    Proven(Proven),
+    Proven(Proven<P>),
     /// Not accepted; the visitor may type again.
     Again(Refusal),
     /// Not accepted; the visitor must ask for a new code.
@@ -26,7 +27,7 @@ pub enum Verdict {
     Malformed(CodeInputError),
 }
 
-impl Verdict {
+impl<P> Verdict<P> {
     /// What to show the visitor: depends on the kind of verdict alone, never on the reason.
     pub fn message(&self, locale: Locale) -> &'static str {
         match (self, locale) {
@@ -51,19 +52,16 @@ impl Verdict {
             Self::Proven(_) | Self::Malformed(_) => None,
         }
     }
+}
 
-    /// Whether a code was compared and was not right.
-    pub(super) fn is_failed_guess(&self) -> bool {
-        let reason = self.refusal().map(Refusal::reason);
-        matches!(reason, Some(Reason::Wrong | Reason::Decoy(_)))
-    }
-
-    /// A granted try that did not match: the last one ends the flow, of a decoy as well.
-    pub(super) fn wrong(challenge: Challenge, number: u32) -> Self {
-        let is_last = number >= challenge.tries;
-        let reason = challenge.decoy.map_or(Reason::Wrong, Reason::Decoy);
-        let refusal = Refusal { reason, address: Some(challenge.address) };
-        if is_last { Self::StartOver(refusal) } else { Self::Again(refusal) }
+impl<P: Purpose> fmt::Debug for Verdict<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proven(proven) => f.debug_tuple("Proven").field(proven).finish(),
+            Self::Again(refusal) => f.debug_tuple("Again").field(refusal).finish(),
+            Self::StartOver(refusal) => f.debug_tuple("StartOver").field(refusal).finish(),
+            Self::Malformed(error) => f.debug_tuple("Malformed").field(error).finish(),
+        }
     }
 }
 
@@ -88,6 +86,12 @@ impl Refusal {
     pub(super) fn new(reason: Reason) -> Self {
         Self { reason, address: None }
     }
+
+    /// A granted try that did not match.
+    pub(super) fn wrong(challenge: Challenge) -> Self {
+        let reason = challenge.decoy.map_or(Reason::Wrong, Reason::Decoy);
+        Self { reason, address: Some(challenge.address) }
+    }
 }
 
 /// The true reason behind a [`Refusal`].
@@ -102,6 +106,9 @@ pub enum Reason {
     OtherBrowser,
     /// The address has failed too often; no try was spent.
     FailureBudget,
+    /// The code has ordinary length, and since it was mailed the address or the deployment has been
+    /// guessed at too often for such codes; the next one is longer. No try was spent.
+    ShortCode,
     /// All tries were spent.
     Exhausted,
     /// The code was used before.
@@ -118,6 +125,7 @@ impl fmt::Display for Reason {
             Self::Wrong => f.write_str("wrong code"),
             Self::Decoy(reason) => write!(f, "decoy: {reason}"),
             Self::OtherBrowser => f.write_str("flow cookie missing or of another flow"),
+            Self::ShortCode => f.write_str("code too short for a time of attack"),
             Self::FailureBudget => f.write_str("address has failed too often"),
             Self::Exhausted => f.write_str("no tries left"),
             Self::Used => f.write_str("code used before"),
@@ -130,7 +138,7 @@ impl fmt::Display for Reason {
 /// The proof that a person read the mail sent to an address: the only thing that opens a session.
 ///
 /// It comes out of [`Login::submit`](super::Login::submit) alone, cannot be copied, and is consumed by
-/// [`Issuer::org_token`](crate::session::Issuer::org_token).
+/// [`Issuer::org_token`](crate::session::Issuer::org_token) if it is for [`SignIn`].
 ///
 /// ```compile_fail
 /// fn twice(proven: otp_auth::login::Proven) -> (otp_auth::login::Proven, otp_auth::login::Proven) {
@@ -138,15 +146,15 @@ impl fmt::Display for Reason {
 /// }
 /// ```
 #[must_use]
-#[derive(Debug)]
-pub struct Proven {
+pub struct Proven<P = SignIn> {
     address: EmailAddress,
     challenge: ChallengeId,
     client: IpAddr,
     at: Timestamp,
+    purpose: PhantomData<fn() -> P>,
 }
 
-impl Proven {
+impl<P> Proven<P> {
     /// The address whose mail was read.
     pub fn address(&self) -> &EmailAddress {
         &self.address
@@ -168,7 +176,24 @@ impl Proven {
     }
 
     pub(super) fn of(challenge: Challenge, at: Timestamp) -> Self {
-        Self { address: challenge.address, challenge: challenge.id, client: challenge.client, at }
+        Self {
+            address: challenge.address,
+            challenge: challenge.id,
+            client: challenge.client,
+            at,
+            purpose: PhantomData,
+        }
+    }
+}
+
+impl<P: Purpose> fmt::Debug for Proven<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proven")
+            .field("purpose", &P::NAME)
+            .field("address", &self.address)
+            .field("challenge", &self.challenge)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
     }
 }
 

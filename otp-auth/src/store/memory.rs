@@ -1,23 +1,29 @@
 //! The store of one process.
 
-use std::collections::{BTreeSet, HashMap};
+mod budgets;
+mod challenges;
+
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Inserted, Reserved, Store};
-use crate::challenge::{CLOCK_TOLERANCE, Challenge, ChallengeId};
+use self::budgets::Budgets;
+use self::challenges::Challenges;
+use super::{Charge, ChargeKind, Guess, Inserted, Reserved, Store, Tally};
+use crate::challenge::{Challenge, ChallengeId};
 use crate::error::Error;
-use crate::throttle::{Budget, BudgetKey, BudgetState, Rule, Taken};
+use crate::throttle::{Budget, BudgetKey, Refund, Taken};
 use crate::timestamp::Timestamp;
 
 /// Keeps challenges and budgets in the memory of one process: right for one node, lost with it.
 ///
-/// Each operation holds one of 16 locks and never awaits, so its future is ready at once. Every table is
-/// bounded; at the bound new challenges are refused ([`Error::is_store_full`]) and budgets without an
-/// entry count as exhausted. Nothing live is evicted. Expired entries go as later ones arrive.
+/// Each operation holds one of 16 locks at a time and never awaits, so its future is ready at once. Every
+/// table is bounded; at the bound new challenges are refused ([`Error::is_store_full`]) and budgets
+/// without an entry count as exhausted. Nothing live is evicted. Expired entries go as later ones arrive;
+/// the work is proportional to what expired.
+///
+/// A restart forgets the budgets: whoever can make the process restart at will gets their guesses anew.
 ///
 /// A clock that steps back by more than 5 seconds closes the open challenges of the lock that sees it.
 pub struct MemoryStore {
@@ -34,15 +40,15 @@ pub struct MemoryStoreLimits {
 }
 
 impl MemoryStoreLimits {
-    /// Open challenges, about 400 bytes each. Default 100,000: ten minutes at 166 logins a second.
+    /// Open challenges, about 220 bytes each. Default 100,000: ten minutes at 166 logins a second.
     #[must_use]
     pub fn challenges(mut self, at_most: usize) -> Self {
         self.challenges = at_most;
         self
     }
 
-    /// Budgets in use, about 250 bytes each. Default 300,000: two addresses' worth and one network's
-    /// for each challenge.
+    /// Budgets in use, about 150 bytes each. Default 400,000: the mails and the failures of an address,
+    /// the starts of a network, and what is remembered of the days before.
     #[must_use]
     pub fn budgets(mut self, at_most: usize) -> Self {
         self.budgets = at_most;
@@ -52,7 +58,7 @@ impl MemoryStoreLimits {
 
 impl Default for MemoryStoreLimits {
     fn default() -> Self {
-        Self { challenges: 100_000, budgets: 300_000 }
+        Self { challenges: 100_000, budgets: 400_000 }
     }
 }
 
@@ -64,21 +70,23 @@ impl MemoryStore {
 
     /// An empty store with limits of your own, each rounded up to a multiple of 16.
     pub fn with_limits(limits: MemoryStoreLimits) -> Self {
+        let of_each = limits.challenges.div_ceil(SHARDS);
+        let budgets_of_each = limits.budgets.div_ceil(SHARDS);
         Self {
-            challenges: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            budgets: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            challenges: (0..SHARDS).map(|_| Mutex::new(Challenges::new(of_each))).collect(),
+            budgets: (0..SHARDS).map(|_| Mutex::new(Budgets::new(budgets_of_each))).collect(),
             limits,
         }
     }
 
     /// How many challenges are held at the moment, dead ones included.
     pub fn challenge_count(&self) -> usize {
-        self.challenges.iter().map(|shard| lock(shard).entries.len()).sum()
+        self.challenges.iter().map(|shard| lock(shard).len()).sum()
     }
 
     /// How many budgets are held at the moment.
     pub fn budget_count(&self) -> usize {
-        self.budgets.iter().map(|shard| lock(shard).entries.len()).sum()
+        self.budgets.iter().map(|shard| lock(shard).len()).sum()
     }
 
     /// The shard of a challenge, and the time to judge by: never behind what the shard has seen, unless
@@ -88,15 +96,38 @@ impl MemoryStore {
         id: ChallengeId,
         now: Timestamp,
     ) -> (MutexGuard<'_, Challenges>, Timestamp) {
-        let mut shard = lock(&self.challenges[usize::from(id.as_bytes()[0]) % SHARDS]);
+        // The last byte: the table inside hashes by the first ones.
+        let mut shard = lock(&self.challenges[usize::from(id.as_bytes()[15]) % SHARDS]);
         let now = shard.advance(now);
         (shard, now)
     }
 
-    fn budgets(&self, key: &BudgetKey) -> MutexGuard<'_, Budgets> {
-        // The names end in a keyed hash or a network; a plain sum spreads them well enough.
-        let sum: usize = key.as_str().bytes().map(usize::from).sum();
-        lock(&self.budgets[sum % SHARDS])
+    fn budgets(&self, key: &BudgetKey, now: Timestamp) -> MutexGuard<'_, Budgets> {
+        // A keyed hash or a network; a plain sum spreads both well enough.
+        let sum: usize = key.who().iter().copied().map(usize::from).sum();
+        let mut shard = lock(&self.budgets[sum % SHARDS]);
+        shard.advance(now);
+        shard
+    }
+
+    fn take_now(&self, key: &BudgetKey, budget: &Budget, now: Timestamp) -> Taken {
+        self.budgets(key, now).take(key, budget, now)
+    }
+
+    fn reserve_now(&self, id: ChallengeId, now: Timestamp) -> Reserved {
+        let (mut shard, now) = self.challenges(id, now);
+        shard.reserve(id, now)
+    }
+
+    fn consume_now(&self, id: ChallengeId, generation: u32, now: Timestamp) -> bool {
+        let (mut shard, now) = self.challenges(id, now);
+        shard.consume(id, generation, now)
+    }
+
+    fn give_all_back(&self, charges: &[Charge<'_>], refund: Refund, now: Timestamp) {
+        for charge in charges {
+            self.budgets(&charge.key, now).give_back(&charge.key, charge.budget, refund, now);
+        }
     }
 }
 
@@ -116,37 +147,16 @@ impl fmt::Debug for MemoryStore {
 impl Store for MemoryStore {
     async fn insert(&self, challenge: &Challenge, now: Timestamp) -> Result<Inserted, Error> {
         let (mut shard, _) = self.challenges(challenge.id(), now);
-        if shard.entries.contains_key(&challenge.id()) {
-            return Ok(Inserted::Exists);
-        }
-        if shard.entries.len() >= self.limits.challenges.div_ceil(SHARDS) {
-            return Err(Error::store_full());
-        }
-        shard.ends.insert((challenge.expires(), challenge.id()));
-        let entry = Entry { challenge: challenge.clone(), spent: 0, is_used: false };
-        shard.entries.insert(challenge.id(), entry);
-        Ok(Inserted::Inserted)
+        shard.insert(challenge)
     }
 
     async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<Challenge>, Error> {
         let (mut shard, now) = self.challenges(id, now);
-        Ok(shard.live(id, now).map(|entry| entry.challenge.clone()))
+        Ok(shard.look_up(id, now))
     }
 
     async fn reserve(&self, id: ChallengeId, now: Timestamp) -> Result<Reserved, Error> {
-        let (mut shard, now) = self.challenges(id, now);
-        let Some(entry) = shard.entries.get_mut(&id) else { return Ok(Reserved::Unknown) };
-        if entry.is_used {
-            return Ok(Reserved::Used);
-        }
-        if entry.challenge.is_dead_at(now) {
-            return Ok(Reserved::Expired);
-        }
-        if entry.spent >= entry.challenge.tries() {
-            return Ok(Reserved::Exhausted);
-        }
-        entry.spent += 1;
-        Ok(Reserved::Granted { challenge: entry.challenge.clone(), number: entry.spent })
+        Ok(self.reserve_now(id, now))
     }
 
     async fn consume(
@@ -155,12 +165,7 @@ impl Store for MemoryStore {
         generation: u32,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let (mut shard, now) = self.challenges(id, now);
-        let entry = shard.live(id, now).filter(|e| e.challenge.generation() == generation);
-        Ok(entry.is_some_and(|entry| {
-            entry.is_used = true;
-            true
-        }))
+        Ok(self.consume_now(id, generation, now))
     }
 
     async fn replace(
@@ -170,115 +175,74 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> Result<bool, Error> {
         let (mut shard, now) = self.challenges(challenge.id(), now);
-        let entry =
-            shard.live(challenge.id(), now).filter(|e| e.challenge.generation() == generation);
-        Ok(entry.is_some_and(|entry| {
-            // INVARIANT: the end stays the first one, whatever the new record says.
-            let (issued, lifetime) = (entry.challenge.issued, entry.challenge.lifetime);
-            entry.challenge = Challenge { issued, lifetime, ..challenge.clone() };
-            true
-        }))
+        Ok(shard.replace(generation, challenge, now))
     }
 
     async fn take(&self, key: &BudgetKey, budget: &Budget, now: Timestamp) -> Result<Taken, Error> {
-        let mut shard = self.budgets(key);
-        let room = self.limits.budgets.div_ceil(SHARDS);
-        let mut state = shard.state(key);
-        let before = state.full_at();
-        let is_new = state == BudgetState::default();
-        let taken = state.take(budget, now);
-        if is_new {
-            shard.drop_full(now);
-            if shard.entries.len() >= room {
-                let longest = budget.rules().iter().map(Rule::period).max();
-                return Ok(Taken::RetryAfter(longest.unwrap_or_default()));
-            }
-        }
-        shard.put(key, before, state);
-        Ok(taken)
+        Ok(self.take_now(key, budget, now))
+    }
+
+    async fn look(&self, key: &BudgetKey, budget: &Budget, now: Timestamp) -> Result<Taken, Error> {
+        Ok(self.budgets(key, now).look(key, budget, now))
     }
 
     async fn give_back(
         &self,
         key: &BudgetKey,
         budget: &Budget,
+        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mut shard = self.budgets(key);
-        let mut state = shard.state(key);
-        if state != BudgetState::default() {
-            let before = state.full_at();
-            state.give_back(budget, now);
-            shard.put(key, before, state);
-        }
+        self.budgets(key, now).give_back(key, budget, refund, now);
         Ok(())
     }
-}
 
-#[derive(Debug)]
-struct Entry {
-    challenge: Challenge,
-    spent: u32,
-    is_used: bool,
-}
-
-#[derive(Debug, Default)]
-struct Challenges {
-    entries: HashMap<ChallengeId, Entry>,
-    ends: BTreeSet<(Timestamp, ChallengeId)>,
-    latest: Option<Timestamp>,
-}
-
-impl Challenges {
-    /// Notes the time: forgets what has ended, and everything when the clock has stepped back.
-    fn advance(&mut self, now: Timestamp) -> Timestamp {
-        let latest = self.latest.unwrap_or(now);
-        if now.plus(CLOCK_TOLERANCE) < latest {
-            self.entries.clear();
-            self.ends.clear();
-            self.latest = Some(now);
-            return now;
+    async fn tally(&self, charges: &[Charge<'_>], now: Timestamp) -> Result<Tally, Error> {
+        let mut tally = Tally::default();
+        for charge in charges {
+            let mut shard = self.budgets(&charge.key, now);
+            let answer = match charge.kind {
+                ChargeKind::Take => shard.take(&charge.key, charge.budget, now),
+                ChargeKind::Look => shard.look(&charge.key, charge.budget, now),
+            };
+            if !tally.push(charge.kind, answer) {
+                break;
+            }
         }
-        let latest = latest.max(now);
-        self.latest = Some(latest);
-        // A minute of grace lets the operator's log say "expired" rather than "unknown".
-        let horizon = latest.minus(GRACE);
-        while let Some((ends, id)) = self.ends.first().copied().filter(|(ends, _)| *ends <= horizon)
-        {
-            self.ends.remove(&(ends, id));
-            self.entries.remove(&id);
+        Ok(tally)
+    }
+
+    async fn guess(
+        &self,
+        charges: &[Charge<'_>],
+        id: ChallengeId,
+        now: Timestamp,
+    ) -> Result<Guess, Error> {
+        for (index, charge) in charges.iter().enumerate() {
+            if !self.take_now(&charge.key, charge.budget, now).is_taken() {
+                self.give_all_back(&charges[..index], Refund::Undone, now);
+                return Ok(Guess::OverBudget { index });
+            }
         }
-        latest
-    }
-
-    fn live(&mut self, id: ChallengeId, now: Timestamp) -> Option<&mut Entry> {
-        self.entries.get_mut(&id).filter(|e| !e.is_used && !e.challenge.is_dead_at(now))
-    }
-}
-
-#[derive(Debug, Default)]
-struct Budgets {
-    entries: HashMap<BudgetKey, BudgetState>,
-    ends: BTreeSet<(Timestamp, BudgetKey)>,
-}
-
-impl Budgets {
-    fn state(&self, key: &BudgetKey) -> BudgetState {
-        self.entries.get(key).cloned().unwrap_or_default()
-    }
-
-    fn put(&mut self, key: &BudgetKey, before: Timestamp, state: BudgetState) {
-        self.ends.remove(&(before, key.clone()));
-        self.ends.insert((state.full_at(), key.clone()));
-        self.entries.insert(key.clone(), state);
-    }
-
-    /// Forgets budgets that are full again, which is what an absent one means.
-    fn drop_full(&mut self, now: Timestamp) {
-        while let Some((ends, key)) = self.ends.first().cloned().filter(|(ends, _)| *ends <= now) {
-            self.entries.remove(&key);
-            self.ends.remove(&(ends, key));
+        let reserved = self.reserve_now(id, now);
+        if !matches!(reserved, Reserved::Granted { .. }) {
+            self.give_all_back(charges, Refund::Undone, now);
         }
+        Ok(Guess::Reserved(reserved))
+    }
+
+    async fn accept(
+        &self,
+        charges: &[Charge<'_>],
+        id: ChallengeId,
+        generation: u32,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let is_first = self.consume_now(id, generation, now);
+        if is_first {
+            self.give_all_back(charges, Refund::Succeeded, now);
+        }
+        Ok(is_first)
     }
 }
 
@@ -289,6 +253,3 @@ fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Enough that two cores rarely meet, few enough that an idle store is small.
 const SHARDS: usize = 16;
-
-/// How long a dead challenge is remembered past its end.
-const GRACE: Duration = Duration::from_secs(60);

@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use otp_auth::address::EmailAddress;
 use otp_auth::challenge::{Challenge, ChallengeId};
 use otp_auth::error::Error;
-use otp_auth::login::{Admission, Begun, Dispatch, Login, Resend, SignIn, Verdict};
+use otp_auth::login::{Admission, Begin, Begun, Dispatch, Login, Resend, Verdict};
 use otp_auth::random::{Random, SystemRandom};
 use otp_auth::secret::Pepper;
 use otp_auth::store::{Inserted, MemoryStore, Reserved, Store};
-use otp_auth::throttle::{Budget, BudgetKey, Taken};
+use otp_auth::throttle::{Budget, BudgetKey, Refund, Taken};
 use otp_auth::timestamp::Timestamp;
 
 pub(crate) const START: Timestamp = Timestamp::from_unix_secs(1_790_000_000);
@@ -36,14 +36,14 @@ pub(crate) fn login() -> Login {
     login_with(Arc::new(MemoryStore::new()))
 }
 
-pub(crate) fn sign_in(address: &str, admission: Admission) -> SignIn {
+pub(crate) fn sign_in(address: &str, admission: Admission) -> Begin {
     sign_in_from(address, admission, "203.0.113.7")
 }
 
-pub(crate) fn sign_in_from(address: &str, admission: Admission, client: &str) -> SignIn {
+pub(crate) fn sign_in_from(address: &str, admission: Admission, client: &str) -> Begin {
     let address: EmailAddress = address.parse().expect("a good address");
     let client = client.parse().expect("an IP address");
-    SignIn::new(address, admission, client, "saito.example.jp".parse().expect("a host"))
+    Begin::new(address, admission, client, "saito.example.jp".parse().expect("a host"))
 }
 
 /// What a browser holds, and what its owner found in the mailbox.
@@ -177,17 +177,23 @@ impl Store for Recording {
     }
 
     async fn take(&self, key: &BudgetKey, budget: &Budget, now: Timestamp) -> Result<Taken, Error> {
-        self.note("take", key.as_str().split(':').next().unwrap_or_default())?;
+        self.note("take", key.kind())?;
         self.inner.take(key, budget, now).await
+    }
+
+    async fn look(&self, key: &BudgetKey, budget: &Budget, now: Timestamp) -> Result<Taken, Error> {
+        self.note("look", key.kind())?;
+        self.inner.look(key, budget, now).await
     }
 
     async fn give_back(
         &self,
         key: &BudgetKey,
         budget: &Budget,
+        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.note("give_back", key.as_str().split(':').next().unwrap_or_default())?;
-        self.inner.give_back(key, budget, now).await
+        self.note("give_back", key.kind())?;
+        self.inner.give_back(key, budget, refund, now).await
     }
 }
