@@ -42,7 +42,7 @@
 //! | [`code`] | drawing a code, reading what was typed, the keyed digest |
 //! | [`challenge`] | an open flow: nonce, flow cookie, record |
 //! | [`throttle`] | budgets as arithmetic on time |
-//! | [`store`] | the atomic steps a store must offer, and the store in memory |
+//! | [`store`] | the atomic steps a store must offer, and the stores in memory, Redis and Postgres |
 //! | [`mail`] | the message, the trait of mailers, SMTP and terminal |
 //! | [`login`] | begin, resend, submit |
 //! | `conformance` | schedules that a store must survive, for its tests |
@@ -63,6 +63,8 @@
 //! | `aws-lc-rs` | no | `SigningKey::generate_rsa`: RSA keys are drawn, not only imported; C and assembly |
 //! | `conformance` | no | `conformance::check`: whether a store of your own keeps its contract |
 //! | `idna` | no | domains of addresses in any script (ICU's tables: 28 crates) |
+//! | `postgres` | no | [`store`]`::PostgresStore`: tokio-postgres |
+//! | `redis` | no | [`store`]`::RedisStore`: redis-rs, tokio |
 //! | `smtp` | no | `SmtpMailer`: lettre, tokio, rustls with ring |
 //!
 //! # What it does not stop

@@ -1,12 +1,22 @@
 //! Where challenges and budgets live, and the atomic steps that every store must offer.
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt;
 
 use async_trait::async_trait;
 
 pub use self::memory::{MemoryStore, MemoryStoreLimits};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use self::postgres::PostgresStore;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::RedisStore;
 use crate::challenge::{Challenge, ChallengeId};
 use crate::error::Error;
 use crate::throttle::{Budget, BudgetKey, Refund, Taken};

@@ -1,0 +1,360 @@
+//! The store of several nodes: Redis 7, Valkey, or what else speaks their protocol.
+
+mod scripts;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{
+    Client, ErrorKind, FromRedisValue, IntoConnectionInfo as _, RedisError, ScriptInvocation,
+    ServerErrorKind, Value,
+};
+
+use self::scripts::Scripts;
+use super::{Charge, ChargeKind, Guess, Inserted, Reserved, Store, Tally};
+use crate::challenge::{Challenge, ChallengeId};
+use crate::error::Error;
+use crate::throttle::{Budget, BudgetKey, Refund, Taken};
+use crate::timestamp::Timestamp;
+
+/// Keeps challenges and budgets in Redis 7, Valkey, or what else speaks their protocol.
+///
+/// Each operation is one script, called by its hash, on one shared connection: a failed try is one round
+/// trip with its budgets and all, an accepted one two. Time is the server's own (`TIME` in the script), so
+/// the skew of a node stretches nothing. Keys are `{NAMESPACE}:c:…` for challenges and
+/// `{NAMESPACE}:failures:…` and so on for budgets: one hash tag, so in a cluster they lie on one node,
+/// which serves some 50,000 tries a second. Each key has an expiry as a broom; no rule relies on it.
+///
+/// Stored codes are HMACs under a pepper that the server never sees, and budgets of addresses stand under
+/// keyed hashes; the addresses of open challenges are in the clear for eleven minutes.
+///
+/// # Failover
+///
+/// Redis copies to replicas after it has answered. A primary that is lost takes the last moments with it,
+/// so a replica that takes its place may give tries back, and accept a code that was used just before. Two
+/// ways out: [`wait_for_replicas`](Self::wait_for_replicas), which tells nobody of success before replicas
+/// have the mark, or no automatic failover (open challenges are lost with the server; people ask for new
+/// codes). A server that restarts from a snapshot gives back what happened since then, so use
+/// `appendonly yes` or no persistence at all.
+///
+/// A lost connection is made anew in the background. What was under way fails as an unknown answer and is
+/// never repeated.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), otp_auth::error::Error> {
+/// use otp_auth::store::RedisStore;
+///
+/// let store = RedisStore::connect("redis://edge:password@store.internal:6379").await?;
+/// let store = store.namespace("staging")?.wait_for_replicas(1);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RedisStore {
+    connection: ConnectionManager,
+    prefix: String,
+    replicas: u32,
+    scripts: &'static Scripts,
+}
+
+impl RedisStore {
+    /// Connects to `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]` or `redis+unix:///PATH`.
+    ///
+    /// # Errors
+    ///
+    /// A URL that cannot be used, and a server that may evict what is alive (`maxmemory-policy` other than
+    /// `noeviction`), are the caller's fault; else the server is away. `rediss://` (TLS) is refused: put
+    /// the store on a private network, or a TLS proxy before it.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        let unusable = |error: RedisError| {
+            Error::setting("redis", "the URL cannot be used; write it as redis://HOST:PORT")
+                .with_source(error)
+        };
+        let client = Client::open(url.into_connection_info().map_err(unusable)?);
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE))
+            .set_min_delay(Duration::from_millis(50))
+            .set_max_delay(Duration::from_secs(2))
+            .set_number_of_retries(3);
+        let connection = ConnectionManager::new_with_config(client.map_err(unusable)?, config);
+        let mut connection = connection.await.map_err(Error::store_unavailable)?;
+        let memory: String = redis::cmd("INFO")
+            .arg("memory")
+            .query_async(&mut connection)
+            .await
+            .map_err(Error::store_unavailable)?;
+        let policy = memory.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
+        if policy.map(str::trim) != Some("noeviction") {
+            let problem = "its maxmemory-policy must be noeviction, or live challenges get lost";
+            return Err(Error::setting("redis", problem));
+        }
+        let scripts = Scripts::shared();
+        Ok(Self { connection, prefix: "{sekimori-otp}:".into(), replicas: 0, scripts })
+    }
+
+    /// Keeps logins apart that share a server: keys begin with `{NAMESPACE}:`. Default `sekimori-otp`.
+    ///
+    /// # Errors
+    ///
+    /// Anything but 1 to 64 letters, digits, `-`, `_`, `.` and `:` is the caller's fault.
+    pub fn namespace(mut self, namespace: &str) -> Result<Self, Error> {
+        let is_plain = (1..=64).contains(&namespace.len())
+            && namespace.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+        if !is_plain {
+            return Err(Error::setting("namespace", "it has 1 to 64 plain characters"));
+        }
+        self.prefix = format!("{{{namespace}}}:");
+        Ok(self)
+    }
+
+    /// Believes that a code is used up only when so many replicas know it (`WAIT`); if they do not within
+    /// 2 seconds, the code is spent and the visitor refused. Default 0.
+    ///
+    /// It costs each success the way to the replicas, and holds up the shared connection for so long.
+    #[must_use]
+    pub fn wait_for_replicas(mut self, count: u32) -> Self {
+        self.replicas = count;
+        self
+    }
+
+    fn challenge_key(&self, id: ChallengeId) -> String {
+        format!("{}c:{id}", self.prefix)
+    }
+
+    fn budget_key(&self, key: &BudgetKey) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// One round trip; one more, once, for a server that does not know the script.
+    async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Error> {
+        call.invoke_async(&mut self.connection.clone()).await.map_err(Error::store_unavailable)
+    }
+
+    /// The same, and the answer is believed when enough replicas have it too.
+    async fn invoke_durably(&self, call: &ScriptInvocation<'_>) -> Result<bool, Error> {
+        if self.replicas == 0 {
+            return self.invoke(call).await;
+        }
+        let mut connection = self.connection.clone();
+        let mut pipe = redis::pipe();
+        pipe.invoke_script(call);
+        pipe.cmd("WAIT").arg(self.replicas).arg(WAIT_MILLIS);
+        let answer: Result<(bool, u32), RedisError> = pipe.query_async(&mut connection).await;
+        let answer = match answer {
+            Err(error) if error.kind() == NO_SCRIPT => {
+                call.load_async(&mut connection).await.map_err(Error::store_unavailable)?;
+                pipe.query_async(&mut connection).await
+            }
+            answer => answer,
+        };
+        let (is_done, acknowledged) = answer.map_err(Error::store_unavailable)?;
+        if is_done && acknowledged < self.replicas {
+            return Err(Error::store_unavailable("too few replicas know it"));
+        }
+        Ok(is_done)
+    }
+
+    async fn tally_one(
+        &self,
+        key: &BudgetKey,
+        budget: &Budget,
+        kind: ChargeKind,
+    ) -> Result<Taken, Error> {
+        let mut call = self.scripts.tally.key(self.budget_key(key));
+        push_charge(&mut call, budget);
+        call.arg(u8::from(kind == ChargeKind::Take));
+        let waits: Vec<u64> = self.invoke(&call).await?;
+        Ok(taken(waits.first().copied().unwrap_or(u64::MAX)))
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    /// The URL may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn insert(&self, challenge: &Challenge, _now: Timestamp) -> Result<Inserted, Error> {
+        let mut call = self.scripts.insert.key(self.challenge_key(challenge.id()));
+        call.arg(challenge.to_bytes())
+            .arg(challenge.generation())
+            .arg(challenge.tries())
+            .arg(challenge.issued().as_unix_millis())
+            .arg(challenge.lifetime_millis);
+        let is_new: bool = self.invoke(&call).await?;
+        Ok(if is_new { Inserted::Inserted } else { Inserted::Exists })
+    }
+
+    async fn look_up(&self, id: ChallengeId, _now: Timestamp) -> Result<Option<Challenge>, Error> {
+        let call = self.scripts.look_up.key(self.challenge_key(id));
+        let found: Option<Found> = self.invoke(&call).await?;
+        found.map(|found| read(id, &found)).transpose()
+    }
+
+    async fn reserve(&self, id: ChallengeId, now: Timestamp) -> Result<Reserved, Error> {
+        match self.guess(&[], id, now).await? {
+            Guess::Reserved(reserved) => Ok(reserved),
+            Guess::OverBudget { .. } => Err(Error::store_unavailable("an answer out of place")),
+        }
+    }
+
+    async fn consume(
+        &self,
+        id: ChallengeId,
+        generation: u32,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        self.accept(&[], id, generation, now).await
+    }
+
+    async fn replace(
+        &self,
+        generation: u32,
+        challenge: &Challenge,
+        _now: Timestamp,
+    ) -> Result<bool, Error> {
+        let mut call = self.scripts.replace.key(self.challenge_key(challenge.id()));
+        call.arg(generation).arg(challenge.generation()).arg(challenge.to_bytes());
+        self.invoke(&call).await
+    }
+
+    async fn take(
+        &self,
+        key: &BudgetKey,
+        budget: &Budget,
+        _now: Timestamp,
+    ) -> Result<Taken, Error> {
+        self.tally_one(key, budget, ChargeKind::Take).await
+    }
+
+    async fn look(
+        &self,
+        key: &BudgetKey,
+        budget: &Budget,
+        _now: Timestamp,
+    ) -> Result<Taken, Error> {
+        self.tally_one(key, budget, ChargeKind::Look).await
+    }
+
+    async fn give_back(
+        &self,
+        key: &BudgetKey,
+        budget: &Budget,
+        refund: Refund,
+        _now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut call = self.scripts.give_back.key(self.budget_key(key));
+        push_charge(&mut call, budget);
+        call.arg(u8::from(refund == Refund::Succeeded));
+        self.invoke(&call).await
+    }
+
+    async fn tally(&self, charges: &[Charge<'_>], _now: Timestamp) -> Result<Tally, Error> {
+        let mut call = self.scripts.tally.prepare_invoke();
+        for charge in charges {
+            call.key(self.budget_key(&charge.key));
+            push_charge(&mut call, charge.budget);
+            call.arg(u8::from(charge.kind == ChargeKind::Take));
+        }
+        let waits: Vec<u64> = self.invoke(&call).await?;
+        let mut tally = Tally::default();
+        for (charge, wait) in charges.iter().zip(waits) {
+            tally.push(charge.kind, taken(wait));
+        }
+        Ok(tally)
+    }
+
+    async fn guess(
+        &self,
+        charges: &[Charge<'_>],
+        id: ChallengeId,
+        _now: Timestamp,
+    ) -> Result<Guess, Error> {
+        let mut call = self.scripts.guess.prepare_invoke();
+        for charge in charges {
+            call.key(self.budget_key(&charge.key));
+            push_charge(&mut call, charge.budget);
+        }
+        call.key(self.challenge_key(id));
+        match self.invoke::<Value>(&call).await? {
+            Value::Array(granted) => {
+                let granted: (u32, Vec<u8>, u64, u32) =
+                    FromRedisValue::from_redis_value(Value::Array(granted))
+                        .map_err(|error| Error::store_unavailable(RedisError::from(error)))?;
+                let (number, record, issued, lifetime) = granted;
+                let challenge = read(id, &(record, issued, lifetime))?;
+                Ok(Guess::Reserved(Reserved::Granted { challenge, number }))
+            }
+            Value::Int(-1) => Ok(Guess::Reserved(Reserved::Exhausted)),
+            Value::Int(-2) => Ok(Guess::Reserved(Reserved::Used)),
+            Value::Int(-3) => Ok(Guess::Reserved(Reserved::Expired)),
+            Value::Int(-4) => Ok(Guess::Reserved(Reserved::Unknown)),
+            Value::Int(index) => match usize::try_from(index) {
+                Ok(index) if index < charges.len() => Ok(Guess::OverBudget { index }),
+                _ => Err(Error::store_unavailable("an answer out of place")),
+            },
+            _ => Err(Error::store_unavailable("an answer out of place")),
+        }
+    }
+
+    async fn accept(
+        &self,
+        charges: &[Charge<'_>],
+        id: ChallengeId,
+        generation: u32,
+        _now: Timestamp,
+    ) -> Result<bool, Error> {
+        let mut call = self.scripts.accept.prepare_invoke();
+        for charge in charges {
+            call.key(self.budget_key(&charge.key));
+            push_charge(&mut call, charge.budget);
+        }
+        call.key(self.challenge_key(id)).arg(generation);
+        self.invoke_durably(&call).await
+    }
+}
+
+/// Record, issued in milliseconds, lifetime in milliseconds.
+type Found = (Vec<u8>, u64, u32);
+
+fn read(id: ChallengeId, (record, issued, lifetime): &Found) -> Result<Challenge, Error> {
+    let challenge = Challenge::from_bytes(id, record).map_err(Error::store_unavailable)?;
+    // A replaced record keeps the beginning of the first.
+    let issued = Timestamp::from_unix_millis(*issued);
+    Ok(Challenge { issued, lifetime_millis: *lifetime, ..challenge })
+}
+
+/// Number of rules, limit and pause of a row, then interval and capacity of each rule; in milliseconds.
+fn push_charge(call: &mut ScriptInvocation<'_>, budget: &Budget) {
+    let row = budget.row();
+    call.arg(budget.rules().len())
+        .arg(row.map_or(0, |row| row.limit()))
+        .arg(row.map_or(0, |row| millis(row.pause())));
+    for rule in budget.rules() {
+        call.arg(millis(rule.interval())).arg(millis(rule.capacity()));
+    }
+}
+
+fn taken(wait_millis: u64) -> Taken {
+    match wait_millis {
+        0 => Taken::Taken,
+        wait => Taken::RetryAfter(Duration::from_millis(wait)),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A server that has not answered by then is away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Less than the patience, so that the answer still comes.
+const WAIT_MILLIS: u64 = 1_500;
+
+const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
