@@ -128,6 +128,40 @@ impl Certificate {
         self.0.key.to_pem()
     }
 
+    /// Checks that each certificate of the chain was signed by the next, and that all are valid at `now`. What lies above
+    /// the last one is not looked at.
+    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+    pub(crate) fn check_signatures(
+        &self,
+        provider: &Arc<CryptoProvider>,
+        now: SystemTime,
+    ) -> Result<(), Error> {
+        use rustls::{
+            RootCertStore,
+            client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+            pki_types::UnixTime,
+        };
+
+        let [leaf, issuers @ ..] = self.chain() else { return Ok(()) };
+        let Some(top) = issuers.last() else { return Ok(()) };
+        let mut roots = RootCertStore::empty();
+        roots.add(top.clone()).map_err(Kind::Chain)?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(provider))
+                .build()
+                .map_err(|error| Kind::Chain(rustls::Error::General(error.to_string())))?;
+        let now = UnixTime::since_unix_epoch(
+            now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        );
+        let Some(name) = self.names().first() else { return Ok(()) };
+        // Any name that it is for will do.
+        let name = name.as_str().replacen('*', "any", 1).try_into();
+        let name =
+            name.map_err(|_| Kind::Chain(rustls::Error::General("a name is not usable".into())))?;
+        verifier.verify_server_cert(leaf, issuers, &name, &[], now).map_err(Kind::Chain)?;
+        Ok(())
+    }
+
     /// Returns what rustls needs to serve the certificate.
     pub fn certified_key(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.0.certified)

@@ -61,6 +61,16 @@ impl Error {
         matches!(*self.0, Kind::NameConflict(_))
     }
 
+    /// Returns what an ACME authority did not grant, and when to try again, if that is what happened.
+    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "acme")))]
+    pub fn acme_failure(&self) -> Option<&crate::failure::Failure> {
+        match &*self.0 {
+            Kind::AcmeFailure(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
     /// Says whether the store could not be read or written. The environment is at fault, and
     /// trying again later may help.
     pub fn is_store(&self) -> bool {
@@ -77,6 +87,13 @@ impl fmt::Debug for Error {
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Self {
         Self(Box::new(kind))
+    }
+}
+
+#[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+impl From<crate::failure::Failure> for Error {
+    fn from(failure: crate::failure::Failure) -> Self {
+        Kind::AcmeFailure(failure).into()
     }
 }
 
@@ -162,6 +179,25 @@ pub(crate) enum Kind {
     Randomness,
     #[error("the cryptography provider does not support TLS 1.2 and 1.3")]
     Provider(#[source] rustls::Error),
+    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[error("an account key must be a P-256 key")]
+    AccountKey,
+    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[error("the MAC key of an external account is base64url text")]
+    ExternalAccount,
+    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[error(
+        "the account `{0}` in the store cannot be read; restore it, or move it away to open a new one"
+    )]
+    StoredAccount(String),
+    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[error("{0}")]
+    Acme(&'static str),
+    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[error(transparent)]
+    AcmeFailure(crate::failure::Failure),
+    #[error("the chain does not hold together")]
+    Chain(#[source] rustls::Error),
     #[error("object name `{0}` is not allowed in a store")]
     ObjectName(String),
     #[error("failed to {doing} `{}`", path.display())]

@@ -6,22 +6,17 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyUsagePurpose, SanType, SerialNumber,
+    KeyUsagePurpose, SerialNumber,
 };
-use rustls::{
-    SignatureScheme,
-    crypto::CryptoProvider,
-    pki_types::CertificateDer,
-    sign::{Signer, SigningKey},
-};
+use rustls::{crypto::CryptoProvider, pki_types::CertificateDer};
 use time::OffsetDateTime;
-use x509_parser::{prelude::FromDer, x509::SubjectPublicKeyInfo};
 use zeroize::Zeroizing;
 
 use crate::{
     certificate::{self, Certificate},
     error::{Error, Kind},
     key::{PrivateKey, SecretPem, default_provider},
+    key_pair::{KeyPair, san},
     name::Name,
     pem,
     store::{DirectoryStore, Expect, Put},
@@ -68,7 +63,7 @@ pub struct PrivateCa {
     root: CertificateDer<'static>,
     not_before: SystemTime,
     not_after: SystemTime,
-    issuer: rcgen::Issuer<'static, CaKey>,
+    issuer: rcgen::Issuer<'static, KeyPair>,
 }
 
 impl PrivateCa {
@@ -82,7 +77,7 @@ impl PrivateCa {
     pub fn generate(common_name: &str, now: SystemTime) -> Result<Self, Error> {
         let provider = Arc::new(default_provider());
         let key = PrivateKey::generate()?;
-        let signer = CaKey::new(&key, &provider)?;
+        let signer = KeyPair::new(&key, &provider)?;
         let mut params = params(&provider, now, ROOT_LIFE)?;
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
@@ -158,7 +153,7 @@ impl PrivateCa {
         key: PrivateKey,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, Error> {
-        let signer = CaKey::new(&key, &provider)?;
+        let signer = KeyPair::new(&key, &provider)?;
         let (not_before, not_after) = {
             let parsed = certificate::parse(0, &root)?;
             if parsed.public_key().raw != signer.spki.as_ref() {
@@ -218,7 +213,7 @@ impl PrivateCa {
             .into());
         }
         let key = PrivateKey::generate()?;
-        let subject = CaKey::new(&key, &self.provider)?;
+        let subject = KeyPair::new(&key, &self.provider)?;
         let mut params = params(&self.provider, now, profile.life)?;
         params.not_after = params.not_after.min(self.not_after.into());
         params.subject_alt_names = names.iter().map(san).collect::<Result<_, _>>()?;
@@ -326,55 +321,6 @@ pub enum Origin {
     },
 }
 
-/// Lets rcgen sign through the rustls provider: any key format and any provider will do.
-#[derive(Debug)]
-struct CaKey {
-    key: Arc<dyn SigningKey>,
-    scheme: SignatureScheme,
-    algorithm: &'static rcgen::SignatureAlgorithm,
-    spki: Box<[u8]>,
-    public_key: Box<[u8]>,
-}
-
-impl CaKey {
-    fn new(key: &PrivateKey, provider: &CryptoProvider) -> Result<Self, Error> {
-        let key = key.signing_key(provider)?;
-        let spki = key
-            .public_key()
-            .ok_or_else(|| Kind::UnusableKey(rustls::InconsistentKeys::Unknown.into()))?;
-        let (_, parsed) = SubjectPublicKeyInfo::from_der(&spki)
-            .map_err(|_| Kind::NotAnAuthority("its public key is malformed"))?;
-        let public_key = parsed.subject_public_key.data.as_ref().into();
-        let (scheme, algorithm) = ALGORITHMS
-            .into_iter()
-            .find(|(scheme, _)| key.choose_scheme(&[*scheme]).is_some())
-            .ok_or(Kind::NotAnAuthority("its kind of key is not supported"))?;
-        Ok(Self { spki: spki.as_ref().into(), key, scheme, algorithm, public_key })
-    }
-
-    fn signer(&self) -> Option<Box<dyn Signer>> {
-        self.key.choose_scheme(&[self.scheme])
-    }
-}
-
-impl rcgen::PublicKeyData for CaKey {
-    fn der_bytes(&self) -> &[u8] {
-        &self.public_key
-    }
-
-    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
-        self.algorithm
-    }
-}
-
-impl rcgen::SigningKey for CaKey {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        self.signer()
-            .and_then(|signer| signer.sign(message).ok())
-            .ok_or(rcgen::Error::RemoteKeyError)
-    }
-}
-
 /// What root and leaf share.
 fn params(
     provider: &CryptoProvider,
@@ -398,17 +344,6 @@ fn params(
     Ok(params)
 }
 
-fn san(name: &Name) -> Result<SanType, Error> {
-    Ok(match name.ip() {
-        Some(address) => SanType::IpAddress(address),
-        None => SanType::DnsName(
-            name.as_str()
-                .try_into()
-                .map_err(|source| Kind::Issue { doing: "encode a name", source })?,
-        ),
-    })
-}
-
 /// X.509 has no room for later years (RFC 5280 section 4.1.2.5).
 fn year_9999() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(253_370_764_800)
@@ -421,10 +356,3 @@ const OPEN_ATTEMPTS: u32 = 8;
 const BACKDATE: Duration = Duration::from_secs(60);
 const ROOT_LIFE: Duration = Duration::from_secs(3652 * 86_400);
 const SERVER_LIFE: Duration = Duration::from_secs(7 * 86_400);
-
-static ALGORITHMS: [(SignatureScheme, &rcgen::SignatureAlgorithm); 4] = [
-    (SignatureScheme::ECDSA_NISTP256_SHA256, &rcgen::PKCS_ECDSA_P256_SHA256),
-    (SignatureScheme::ECDSA_NISTP384_SHA384, &rcgen::PKCS_ECDSA_P384_SHA384),
-    (SignatureScheme::ED25519, &rcgen::PKCS_ED25519),
-    (SignatureScheme::RSA_PKCS1_SHA256, &rcgen::PKCS_RSA_SHA256),
-];

@@ -1,6 +1,6 @@
 //! Certificates that look after themselves: issued, renewed and swapped into a running
-//! [rustls] server, without a restart and without a failed handshake. This version brings a
-//! private authority for local use and for tunnels, and takes certificates from PEM.
+//! [rustls] server, without a restart and without a failed handshake. They come from a
+//! private authority, from public ones by ACME, or from PEM.
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -37,6 +37,7 @@
 //! | configure listeners | [`presets`] |
 //! | choose a certificate in a handshake | [`Resolver`] |
 //! | issue certificates | [`PrivateCa`], [`Profile`] |
+//! | get certificates from public authorities | [`acme`] |
 //! | keep the authority over restarts | [`DirectoryStore`] |
 //! | know when to renew, as a pure function | [`lifecycle::decide`] |
 //! | read, write and inspect certificates | [`Certificate`], [`PrivateKey`] |
@@ -52,6 +53,7 @@
 //! | `ring` | yes | the *ring* provider, [`PrivateCa`], [`Manager`] |
 //! | `aws-lc-rs` | no | the same with AWS-LC; with both on, *ring* is what is used unless told |
 //! | `tokio` | yes | `Manager::run` |
+//! | `acme` | yes | [`acme`], with hyper for HTTPS; needs one of the providers |
 //!
 //! Without a provider feature, bring your own [`rustls::crypto::CryptoProvider`]: names,
 //! certificates, the store, the resolver and the presets are there, the authority is not.
@@ -65,11 +67,18 @@
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+#[cfg_attr(docsrs, doc(cfg(feature = "acme")))]
+pub mod acme;
 mod certificate;
 mod error;
+#[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+mod failure;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod issuer;
 mod key;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod key_pair;
 pub mod lifecycle;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod manager;

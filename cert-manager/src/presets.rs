@@ -77,6 +77,12 @@ pub fn tunnel_names() -> Vec<Name> {
     TUNNEL_NAMES.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
+/// The protocol by which authorities validate names in handshakes (RFC 8737 section 6.2). List it last in a
+/// listener's ALPN for [`TlsAlpn01`](crate::acme::TlsAlpn01), and close connections that chose it.
+#[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+#[cfg_attr(docsrs, doc(cfg(feature = "acme")))]
+pub const ACME_TLS_ALPN: &[u8] = b"acme-tls/1";
+
 /// A whole TLS record: the fatal alert `unrecognized_name` (RFC 6066 section 3).
 ///
 /// rustls 0.23 answers with `access_denied` if a resolver finds nothing. An acceptor that reads

@@ -16,7 +16,8 @@ use crate::{
 ///
 /// In this order: the exact name; a wildcard over its first label; the default certificate, if one
 /// was set; else the handshake is refused, so that nobody is shown another tenant's certificate.
-/// A client that asks for no name gets the default or is refused.
+/// A client that asks for no name gets the default or is refused. A client that offers `acme-tls/1` alone is an authority,
+/// and gets the answer to a challenge or is refused.
 ///
 /// A lookup takes no lock and allocates nothing. A change replaces the whole table at once: new
 /// handshakes see it, running connections keep what they have. Each change copies the table, about
@@ -41,6 +42,8 @@ use crate::{
 #[derive(Default)]
 pub struct Resolver {
     table: ArcSwap<Table>,
+    /// For authorities that validate names, by the name that they ask for.
+    challenges: ArcSwap<HashMap<Box<str>, Certificate>>,
 }
 
 impl Resolver {
@@ -132,6 +135,19 @@ impl Resolver {
         self.table.load().find(server_name).is_some()
     }
 
+    /// Answers a challenge by TLS-ALPN-01, or stops to. Such a certificate is shown to nobody else.
+    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+    pub(crate) fn set_challenge(&self, server_name: &str, certificate: Option<&Certificate>) {
+        self.challenges.rcu(|challenges| {
+            let mut challenges = HashMap::clone(challenges);
+            match certificate {
+                Some(certificate) => challenges.insert(server_name.into(), certificate.clone()),
+                None => challenges.remove(server_name),
+            };
+            challenges
+        });
+    }
+
     fn update(&self, change: impl Fn(&mut Table)) {
         // Writers are few; one that loses the race applies its change to the winner's table.
         self.table.rcu(|table| {
@@ -144,6 +160,13 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // RFC 8737 section 3: the only protocol, or none of it.
+        let mut protocols = client_hello.alpn().into_iter().flatten();
+        if (protocols.next(), protocols.next()) == (Some(b"acme-tls/1"), None) {
+            let challenges = self.challenges.load();
+            let certificate = challenges.get(client_hello.server_name()?)?;
+            return Some(certificate.certified_key());
+        }
         let table = self.table.load();
         let found = table.find(client_hello.server_name());
         found.map(Certificate::certified_key)
@@ -156,6 +179,7 @@ impl fmt::Debug for Resolver {
         f.debug_struct("Resolver")
             .field("names", &table.entries.len())
             .field("has_default", &table.default.is_some())
+            .field("challenges", &self.challenges.load().len())
             .finish()
     }
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 /// Values are up to 1 MiB. A write is all or nothing, also when the power fails: temporary file,
 /// `fsync`, rename, `fsync` of the folder. Files are made 0600 and folders 0700.
 ///
-/// Nothing is ever deleted: [`DirectoryStore::quarantine`] moves what cannot be read aside.
+/// What cannot be read is never deleted: [`DirectoryStore::quarantine`] moves it aside.
 ///
 /// ```
 /// use cert_manager::{DirectoryStore, Expect, Put};
@@ -90,6 +90,16 @@ impl DirectoryStore {
         let put = put.map_err(failed("replace", &path))?;
         sync_folder(folder)?;
         Ok(put)
+    }
+
+    /// Takes an object away. That there is none is no error.
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        let path = self.path(name)?;
+        match fs::remove_file(&path) {
+            Ok(()) => sync_folder(path.parent().unwrap_or(&self.root)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(failed("remove", &path)(source)),
+        }
     }
 
     /// Moves an object that cannot be used into the folder `quarantine` and returns where it is.

@@ -1,0 +1,39 @@
+//! Certificates from public authorities, by ACME (RFC 8555).
+//!
+//! [`Acme`] is the client: an account at one authority, with [`Solver`]s that show control over names. Below it everything is
+//! plain data and state machines without sockets: requests and responses, what an authority's refusal means
+//! ([`Failure`]), and the journal of an attempt ([`Attempt`]), which is stored before each act so that a process that is
+//! killed at any point goes on with the same key and the same order.
+//!
+//! | To | Use |
+//! |---|---|
+//! | get a certificate | [`Acme::obtain`] |
+//! | answer at `/.well-known/acme-challenge/` | [`Http01`] |
+//! | answer in TLS handshakes | [`TlsAlpn01`] |
+//! | answer by DNS, or in a way of your own | [`Solver`] |
+
+mod account;
+mod attempt;
+mod challenge;
+mod client;
+mod connection;
+mod http;
+mod order;
+mod problem;
+mod renewal;
+mod resource;
+mod session;
+mod solver;
+mod stored;
+mod wait;
+
+pub use crate::failure::{Failure, FailureClass, Identifier, Problem, Subproblem};
+
+pub use self::{
+    account::{AccountKey, ExternalAccount},
+    attempt::Attempt,
+    challenge::{Challenge, ChallengeKind, HTTP_PREFIX},
+    client::{Acme, Builder},
+    resource::{Directory, Meta},
+    solver::{Http01, SolveError, Solver, TlsAlpn01, Work},
+};

@@ -1,0 +1,491 @@
+//! One order, from names to a chain, as a state machine.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
+use crate::{
+    acme::{
+        attempt::Attempt,
+        challenge::{Challenge, ChallengeKind},
+        http::{Request, Response},
+        resource::{Authorization, Offer, Order as Resource},
+        session::{Call, Goal, Handled, Session, To},
+        wait::between_looks,
+    },
+    failure::{Failure, FailureClass, Identifier, Problem},
+};
+
+/// Leads an [`Attempt`] to a chain. Ask [`Order::poll`] what to do, do it, say what came of it.
+#[derive(Debug)]
+pub(crate) struct Order {
+    attempt: Attempt,
+    /// In the order in which they are preferred.
+    kinds: Vec<ChallengeKind>,
+    preferred_root: Option<String>,
+    state: State,
+    call: Call,
+    resource: Resource,
+    authorizations: Vec<Authorization>,
+    /// Challenges that still have to be started.
+    to_start: Vec<String>,
+    is_started: bool,
+    looks: u32,
+    pauses: u32,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(crate) enum Act {
+    /// Store [`Order::attempt`] before going on, then call [`Order::stored`].
+    Store,
+    /// Send this, then call [`Order::handle`].
+    Send(Request),
+    /// Show the attempt's challenges to whoever asks, then call [`Order::shown`].
+    Show,
+    /// Ask again at that time.
+    Wait(SystemTime),
+    /// The attempt has its chain.
+    Done,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    /// Not before the attempt is stored.
+    Store(Box<State>),
+    Send(Goal, Expect),
+    Show,
+    Wait(SystemTime),
+    /// Nonces are refused one after the other: go on after a pause.
+    Pause(SystemTime, Box<State>),
+    Done,
+}
+
+/// To what an answer belongs.
+#[derive(Debug, Clone, Copy)]
+enum Expect {
+    NewOrder,
+    Order,
+    Authorization,
+    Challenge,
+    /// The authorizations of an order that failed.
+    Reason,
+    Finalize,
+    Chain,
+    OtherChain(usize),
+}
+
+impl Order {
+    /// Goes on with an attempt, wherever it was left.
+    pub(crate) fn new(
+        attempt: Attempt,
+        kinds: Vec<ChallengeKind>,
+        preferred_root: Option<String>,
+    ) -> Self {
+        let state = match (&attempt.chain, &attempt.order_url) {
+            (Some(_), _) => State::Done,
+            (None, Some(url)) => State::Send(Goal::read(url, LOOK), Expect::Order),
+            (None, None) => {
+                // Key and request are stored before the authority hears of them.
+                State::Store(Box::new(State::Send(new_order(&attempt), Expect::NewOrder)))
+            }
+        };
+        Self {
+            attempt,
+            kinds,
+            preferred_root,
+            state,
+            call: Call::default(),
+            resource: Resource::default(),
+            authorizations: Vec::new(),
+            to_start: Vec::new(),
+            is_started: false,
+            looks: 0,
+            pauses: 0,
+        }
+    }
+
+    pub(crate) fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
+
+    /// What to do now.
+    pub(crate) fn poll(&mut self, session: &mut Session, now: SystemTime) -> Result<Act, Failure> {
+        if let State::Pause(until, next) = &self.state
+            && *until <= now
+        {
+            self.state = State::clone(next);
+        }
+        if let State::Wait(until) = self.state
+            && until <= now
+        {
+            let url = self.attempt.order_url.as_deref().unwrap_or_default();
+            self.state = State::Send(Goal::read(url, LOOK), Expect::Order);
+        }
+        Ok(match &self.state {
+            State::Store(_) => Act::Store,
+            State::Send(goal, _) => Act::Send(session.request(&mut self.call, goal, now)?),
+            State::Show => Act::Show,
+            State::Wait(until) | State::Pause(until, _) => Act::Wait(*until),
+            State::Done => Act::Done,
+        })
+    }
+
+    /// The attempt is stored.
+    pub(crate) fn stored(&mut self) {
+        if let State::Store(next) = &self.state {
+            self.state = State::clone(next);
+        }
+    }
+
+    /// The challenges can be seen.
+    pub(crate) fn shown(&mut self) {
+        self.start_next();
+    }
+
+    /// Takes what came back for [`Act::Send`].
+    pub(crate) fn handle(
+        &mut self,
+        session: &mut Session,
+        response: Response,
+        now: SystemTime,
+    ) -> Result<(), Failure> {
+        let State::Send(goal, expect) = &self.state else {
+            return Ok(());
+        };
+        let (doing, expect) = (goal.doing, *expect);
+        let answer = match session.handle(&mut self.call, goal, response, now) {
+            Ok(Handled::Continue) => return Ok(()),
+            Ok(Handled::Answer(answer)) => answer,
+            Err(failure) => return self.handle_failure(expect, failure, now),
+        };
+        match expect {
+            Expect::NewOrder => {
+                let url = answer.location.as_deref().ok_or_else(|| {
+                    Failure::because(
+                        FailureClass::Network,
+                        doing,
+                        "the answer does not say where the order is",
+                    )
+                })?;
+                self.attempt.order_url = Some(url.to_owned());
+                self.handle_order(&answer, session, now, doing)?;
+                // A crash from here on finds the order again.
+                let next = Box::new(std::mem::replace(&mut self.state, State::Done));
+                self.state = match *next {
+                    State::Store(_) => *next,
+                    _ => State::Store(next),
+                };
+            }
+            Expect::Order | Expect::Finalize => self.handle_order(&answer, session, now, doing)?,
+            Expect::Authorization => {
+                self.authorizations.push(read(&answer, doing)?);
+                self.read_next_authorization(session, now)?;
+            }
+            Expect::Challenge => self.start_next(),
+            Expect::Reason => {
+                self.authorizations.push(read(&answer, doing)?);
+                self.explain()?;
+            }
+            Expect::Chain => self.handle_chain(&answer, doing, true)?,
+            Expect::OtherChain(_) => self.handle_other_chain(&answer, expect),
+        }
+        Ok(())
+    }
+
+    fn handle_failure(
+        &mut self,
+        expect: Expect,
+        failure: Failure,
+        now: SystemTime,
+    ) -> Result<(), Failure> {
+        if failure.is("badNonce") && self.pauses < MAX_PAUSES {
+            self.pauses += 1;
+            let state = std::mem::replace(&mut self.state, State::Done);
+            self.state = State::Pause(now + PAUSE, Box::new(state));
+            return Ok(());
+        }
+        match expect {
+            // The certificate has a successor already, or is not known: order without that word.
+            Expect::NewOrder
+                if self.attempt.replaces.is_some()
+                    && (failure.is("alreadyReplaced") || failure.is("malformed")) =>
+            {
+                self.attempt.replaces = None;
+                let goal = new_order(&self.attempt);
+                self.state = State::Store(Box::new(State::Send(goal, Expect::NewOrder)));
+                Ok(())
+            }
+            // It was asked for before, or not everything is valid yet: the order tells.
+            Expect::Finalize if failure.is("orderNotReady") => {
+                self.attempt.is_finalizing = false;
+                self.look();
+                Ok(())
+            }
+            // Started before, and not pending any more.
+            Expect::Challenge if failure.class == FailureClass::Request => {
+                self.start_next();
+                Ok(())
+            }
+            // The chain that is there will do.
+            Expect::OtherChain(_) => {
+                self.state = State::Store(Box::new(State::Done));
+                Ok(())
+            }
+            _ => Err(failure),
+        }
+    }
+
+    fn handle_order(
+        &mut self,
+        answer: &Response,
+        session: &Session,
+        now: SystemTime,
+        doing: &'static str,
+    ) -> Result<(), Failure> {
+        self.resource = read(answer, doing)?;
+        match self.resource.status.as_str() {
+            "pending" if self.is_started => self.wait(answer, now),
+            "pending" => {
+                self.authorizations.clear();
+                self.read_next_authorization(session, now)?;
+            }
+            "ready" => {
+                let goal = Goal::post(
+                    To::Url(self.resource.finalize.clone()),
+                    &json!({ "csr": self.attempt.csr }),
+                    "ask for the certificate",
+                );
+                let send = State::Send(goal, Expect::Finalize);
+                self.state =
+                    if self.attempt.is_finalizing { send } else { State::Store(Box::new(send)) };
+                self.attempt.is_finalizing = true;
+            }
+            "valid" => {
+                let url = self.resource.certificate.as_deref().ok_or_else(|| {
+                    Failure::because(
+                        FailureClass::Network,
+                        doing,
+                        "the order is valid, and there is no certificate",
+                    )
+                })?;
+                self.state =
+                    State::Send(Goal::read(url, "download the certificate"), Expect::Chain);
+            }
+            "invalid" => {
+                self.authorizations.clear();
+                self.explain()?;
+            }
+            // `processing`, and what may come one day.
+            _ => self.wait(answer, now),
+        }
+        Ok(())
+    }
+
+    fn read_next_authorization(
+        &mut self,
+        session: &Session,
+        now: SystemTime,
+    ) -> Result<(), Failure> {
+        if let Some(url) = self.resource.authorizations.get(self.authorizations.len()) {
+            self.state =
+                State::Send(Goal::read(url, "read an authorization"), Expect::Authorization);
+            return Ok(());
+        }
+        let pending: Vec<_> =
+            self.authorizations.iter().filter(|it| it.status == "pending").collect();
+        let thumbprint = session.key().thumbprint();
+        let mut challenges = Vec::new();
+        let mut to_start = Vec::new();
+        for authorization in &pending {
+            let (kind, offer) = self.choose(authorization)?;
+            if offer.status == "pending" {
+                to_start.push(offer.url.clone());
+            }
+            challenges.push(Challenge {
+                kind,
+                name: authorization.identifier.value.clone(),
+                token: offer.token.clone(),
+                key_authorization: format!("{}.{thumbprint}", offer.token),
+            });
+        }
+        to_start.reverse();
+        self.to_start = to_start;
+        if challenges.is_empty() {
+            // All are valid already; the order follows.
+            self.state = State::Wait(now + between_looks(None, self.looks));
+            self.looks += 1;
+        } else {
+            self.attempt.challenges = challenges;
+            // Whoever comes after a crash must know what to take away.
+            self.state = State::Store(Box::new(State::Show));
+        }
+        Ok(())
+    }
+
+    /// The challenge by which a name is shown to be ours.
+    fn choose<'a>(
+        &self,
+        authorization: &'a Authorization,
+    ) -> Result<(ChallengeKind, &'a Offer), Failure> {
+        let of_kind = |kind: ChallengeKind| {
+            let mut offers = authorization.challenges.iter();
+            let offer =
+                offers.find(|offer| offer.kind == kind.as_str() && is_token(&offer.token))?;
+            Some((kind, offer))
+        };
+        let usable =
+            |kind: &&ChallengeKind| !authorization.wildcard || **kind == ChallengeKind::Dns01;
+        self.kinds.iter().filter(usable).find_map(|kind| of_kind(*kind)).ok_or_else(|| {
+            let offered: Vec<_> =
+                authorization.challenges.iter().map(|offer| offer.kind.as_str()).collect();
+            let star = if authorization.wildcard { "*." } else { "" };
+            Failure::because(
+                FailureClass::Rejected,
+                "choose a challenge",
+                format!(
+                    "`{star}{}` can be validated by {}, none of which is set up here",
+                    authorization.identifier.value,
+                    offered.join(", ")
+                ),
+            )
+        })
+    }
+
+    fn start_next(&mut self) {
+        if let Some(url) = self.to_start.pop() {
+            let goal = Goal::post(To::Url(url), &json!({}), "start a challenge");
+            self.state = State::Send(goal, Expect::Challenge);
+        } else {
+            self.is_started = true;
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let url = self.attempt.order_url.as_deref().unwrap_or_default();
+        self.state = State::Send(Goal::read(url, LOOK), Expect::Order);
+    }
+
+    fn wait(&mut self, answer: &Response, now: SystemTime) {
+        let asked = answer.retry_after(now);
+        self.state = State::Wait(now + between_looks(asked, self.looks));
+        self.looks = self.looks.saturating_add(1);
+    }
+
+    /// Reads on until the reason why the order failed is found.
+    fn explain(&mut self) -> Result<(), Failure> {
+        let reason = self.authorizations.iter().find_map(reason_of).or_else(|| {
+            let is_last = self.authorizations.len() == self.resource.authorizations.len();
+            if is_last { Some(self.resource.error.clone().unwrap_or_default()) } else { None }
+        });
+        match (reason, self.resource.authorizations.get(self.authorizations.len())) {
+            (Some(mut problem), _) => {
+                problem.shorten();
+                Err(Failure {
+                    problem: Some(problem),
+                    ..Failure::new(FailureClass::Validation, "validate the names")
+                })
+            }
+            (None, Some(url)) => {
+                self.state = State::Send(Goal::read(url, "read an authorization"), Expect::Reason);
+                Ok(())
+            }
+            (None, None) => Err(Failure::new(FailureClass::Validation, "validate the names")),
+        }
+    }
+
+    fn handle_chain(
+        &mut self,
+        answer: &Response,
+        doing: &'static str,
+        is_first: bool,
+    ) -> Result<(), Failure> {
+        let text = std::str::from_utf8(&answer.body).map_err(|_| {
+            Failure::because(FailureClass::Certificate, doing, "it is not PEM text")
+        })?;
+        self.attempt.chain = Some(text.to_owned());
+        self.state = State::Store(Box::new(State::Done));
+        if is_first && !self.leads_to_preferred(text) {
+            self.resource.authorizations =
+                answer.links("alternate").map(ToOwned::to_owned).collect();
+            self.read_other_chain(0);
+        }
+        Ok(())
+    }
+
+    fn handle_other_chain(&mut self, answer: &Response, expect: Expect) {
+        let Expect::OtherChain(at) = expect else { return };
+        match std::str::from_utf8(&answer.body) {
+            Ok(text) if self.leads_to_preferred(text) => {
+                self.attempt.chain = Some(text.to_owned());
+                self.state = State::Store(Box::new(State::Done));
+            }
+            _ => self.read_other_chain(at + 1),
+        }
+    }
+
+    /// Reads another chain, if there is one; else the first will do.
+    fn read_other_chain(&mut self, at: usize) {
+        self.state = match self.resource.authorizations.get(at).filter(|_| at < MAX_OTHER_CHAINS) {
+            Some(url) => {
+                State::Send(Goal::read(url, "download another chain"), Expect::OtherChain(at))
+            }
+            None => State::Store(Box::new(State::Done)),
+        };
+    }
+
+    fn leads_to_preferred(&self, chain: &str) -> bool {
+        let Some(wanted) = &self.preferred_root else { return true };
+        let Ok(certificates) = crate::pem::certificates(chain.as_bytes()) else { return false };
+        let Some(last) = certificates.last() else { return false };
+        let Ok(last) = crate::certificate::parse(0, last) else { return false };
+        let mut names = last.issuer().iter_common_name().filter_map(|name| name.as_str().ok());
+        names.any(|name| name == wanted)
+    }
+}
+
+fn new_order(attempt: &Attempt) -> Goal {
+    let identifiers: Vec<Identifier> = attempt.names.iter().map(|name| identifier(name)).collect();
+    let mut payload = json!({ "identifiers": identifiers });
+    if let Some(profile) = &attempt.profile {
+        payload["profile"] = profile.as_str().into();
+    }
+    if let Some(replaces) = &attempt.replaces {
+        payload["replaces"] = replaces.as_str().into();
+    }
+    Goal::post(To::NewOrder, &payload, "order a certificate")
+}
+
+fn identifier(name: &str) -> Identifier {
+    let is_address = name.parse::<std::net::IpAddr>().is_ok();
+    let kind = if is_address { "ip" } else { "dns" };
+    Identifier { kind: kind.to_owned(), value: name.to_owned() }
+}
+
+fn read<T: serde::de::DeserializeOwned>(
+    answer: &Response,
+    doing: &'static str,
+) -> Result<T, Failure> {
+    serde_json::from_slice(&answer.body)
+        .map_err(|error| Failure::because(FailureClass::Network, doing, error.to_string()))
+}
+
+/// RFC 8555 section 8.3: base64url. Anything else must not become part of a path or a file name.
+fn is_token(token: &str) -> bool {
+    (16..=256).contains(&token.len())
+        && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+fn reason_of(authorization: &Authorization) -> Option<Problem> {
+    let mut errors = authorization.challenges.iter().filter_map(|offer| offer.error.clone());
+    let mut problem = errors.next()?;
+    problem.detail = format!("{}: {}", authorization.identifier.value, problem.detail);
+    Some(problem)
+}
+
+const LOOK: &str = "look at the order";
+/// After ten refused nonces in a row, so often.
+const MAX_PAUSES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(1);
+const MAX_OTHER_CHAINS: usize = 8;

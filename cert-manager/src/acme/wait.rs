@@ -1,0 +1,77 @@
+//! How long to wait, by what an authority says.
+
+use std::time::{Duration, SystemTime};
+
+/// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110 section 10.2.3). A date counts from the answer's own `Date` if
+/// there is one, so that clocks that differ do no harm. `None` for what is neither.
+pub(crate) fn retry_after(value: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a number holds are a long time.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    let from = date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
+    Some(until.duration_since(from).unwrap_or_default())
+}
+
+/// After 429 and 503, and other errors that ask for patience.
+pub(crate) fn after_refusal(asked: Option<Duration>, otherwise: Duration) -> Duration {
+    asked.map_or(otherwise, |asked| asked.clamp(Duration::from_secs(1), LONGEST_HOLD))
+}
+
+/// Between two looks at what the authority works on: `looks` have been made.
+pub(crate) fn between_looks(asked: Option<Duration>, looks: u32) -> Duration {
+    let own =
+        FIRST_LOOK.saturating_mul(1_u32.checked_shl(looks).unwrap_or(u32::MAX)).min(LONGEST_LOOK);
+    asked.map_or(own, |asked| asked.clamp(Duration::from_secs(1), Duration::from_secs(60)))
+}
+
+/// An authority at home answers within milliseconds; twelve looks later it is asked each five seconds.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// Told to wait for longer, ask once a day all the same.
+const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
+/// Told to wait, but not how long.
+pub(crate) const HOLD_AFTER_RATE_LIMIT: Duration = Duration::from_secs(3600);
+/// An authority that has trouble.
+pub(crate) const HOLD_AFTER_TROUBLE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_each_form_of_retry_after() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let date = Some("Sun, 06 Nov 1994 08:49:00 GMT");
+        for (value, date, expected) in [
+            ("120", None, Some(120)),
+            (" 0 ", None, Some(0)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", None, Some(60)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", date, Some(97)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", None, Some(0)),
+            ("99999999999999999999", None, Some(u64::from(u32::MAX))),
+            ("-1", None, None),
+            ("", None, None),
+            ("1e9", None, None),
+            ("soon", None, None),
+        ] {
+            let found = retry_after(value, date, now).map(|wait| wait.as_secs());
+            assert_eq!(found, expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn waits_are_bounded() {
+        let seconds = Duration::from_secs;
+        assert_eq!(after_refusal(Some(seconds(864_000)), HOLD_AFTER_RATE_LIMIT), seconds(86_400));
+        assert_eq!(after_refusal(Some(seconds(0)), HOLD_AFTER_RATE_LIMIT), seconds(1));
+        assert_eq!(after_refusal(None, HOLD_AFTER_RATE_LIMIT), seconds(3600));
+        assert_eq!(between_looks(None, 0), Duration::from_millis(2));
+        assert_eq!(between_looks(None, 4), Duration::from_millis(32));
+        assert_eq!(between_looks(None, 400), seconds(5));
+        assert_eq!(between_looks(Some(seconds(3)), 0), seconds(3));
+        assert_eq!(between_looks(Some(seconds(900)), 0), seconds(60));
+    }
+}

@@ -1,0 +1,108 @@
+//! What an authority says when it refuses, and what follows from it.
+
+use std::{fmt, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// A problem document (RFC 9457; RFC 8555 section 6.7).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Problem {
+    /// What went wrong: the part after `urn:ietf:params:acme:error:`, or another URI as a whole.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// In words.
+    pub detail: String,
+    /// What went wrong with each name.
+    pub subproblems: Vec<Subproblem>,
+}
+
+/// What went wrong with one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Subproblem {
+    /// As [`Problem::kind`].
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// In words.
+    pub detail: String,
+    /// About what.
+    pub identifier: Option<Identifier>,
+}
+
+/// A name or an address, as ACME writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identifier {
+    /// `dns` or `ip`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The name, without `*.`.
+    pub value: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.kind.is_empty() { "error" } else { &self.kind };
+        write!(f, "{kind}: {}", excerpt(&self.detail))?;
+        for sub in &self.subproblems {
+            let name = sub.identifier.as_ref().map_or("?", |identifier| &identifier.value);
+            write!(f, "; {name}: {}: {}", sub.kind, excerpt(&sub.detail))?;
+        }
+        Ok(())
+    }
+}
+
+/// Why an order did not lead to a certificate, and when to try again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// What follows from it.
+    pub class: FailureClass,
+    /// What the authority said, if it said anything.
+    pub problem: Option<Problem>,
+    /// What was being done.
+    pub doing: &'static str,
+    /// The authority asked not to be bothered before this.
+    pub not_before: Option<SystemTime>,
+}
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureClass {
+    /// Nothing usable came back. Try again soon; it does not count as a failed order.
+    Network,
+    /// The authority asks for patience: rate limits, overload, trouble of its own.
+    Hold,
+    /// A name could not be validated: its DNS, its port 80 or 443, its CAA records.
+    Validation,
+    /// The authority will not issue for these names.
+    Rejected,
+    /// The account is refused, or somebody must act: new terms, an external account.
+    Account,
+    /// The request itself is at fault. Trying again soon would change nothing.
+    Request,
+    /// The order is gone. Start over; it does not count.
+    OrderGone,
+    /// What was issued is not what was ordered.
+    Certificate,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {}", self.doing)?;
+        self.problem.as_ref().map_or(Ok(()), |problem| write!(f, ": {problem}"))
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// No more of somebody else's words than a line of a log holds.
+pub(crate) fn excerpt(text: &str) -> String {
+    let is_shown = |c: &char| !c.is_control();
+    text.chars().filter(is_shown).take(MAX_DETAIL_CHARACTERS).collect()
+}
+
+const MAX_DETAIL_CHARACTERS: usize = 500;

@@ -1,0 +1,198 @@
+//! A process that dies at any point of an order loses no key and pays for nothing twice.
+#![cfg(all(feature = "acme", feature = "ring"))]
+#![allow(clippy::unwrap_used, reason = "clippy knows test functions, not their helpers")]
+#![allow(clippy::disallowed_methods, reason = "the authority lives by the real clock")]
+
+#[path = "support/pebble.rs"]
+mod pebble;
+
+use std::{
+    env, fs,
+    future::poll_fn,
+    io::{Read, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    pin::pin,
+    process::{Command, Stdio},
+    sync::Arc,
+    thread,
+};
+
+use cert_manager::{
+    Certificate, DirectoryStore,
+    acme::{Acme, Challenge, ChallengeKind, Solver, Work},
+};
+use pebble::{Pebble, Settings};
+
+/// The process that is killed. It does nothing unless the test below starts it.
+#[test]
+#[ignore = "needs pebble"]
+fn child() {
+    let Ok(folder) = env::var("KILLED_IN") else { return };
+    let folder = Path::new(&folder);
+    let kill_at: u32 = env::var("KILLED_AT").unwrap().parse().unwrap();
+    let store = Arc::new(DirectoryStore::open(folder.join("store")).unwrap());
+    let acme = Acme::builder(env::var("KILLED_DIRECTORY").unwrap(), store)
+        .agree_to_terms(true)
+        .roots(fs::read(folder.join("roots.pem")).unwrap())
+        .solver(Arc::new(Files(folder.join("answers"))))
+        .build()
+        .unwrap();
+    let names = [env::var("KILLED_NAME").unwrap().parse().unwrap()];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut obtain = pin!(acme.obtain(&names));
+        let mut waits = 0;
+        poll_fn(|context| {
+            let polled = obtain.as_mut().poll(context);
+            waits += 1;
+            if polled.is_pending() && waits == kill_at {
+                // No destructor runs, no buffer is written.
+                std::process::abort();
+            }
+            polled.map(Result::unwrap)
+        })
+        .await;
+    });
+}
+
+#[test]
+#[ignore = "needs pebble"]
+fn killed_at_each_wait_and_started_again() {
+    let pebble = Pebble::start(&Settings::default());
+    let mut at = 0;
+    loop {
+        at += 1;
+        let folder = pebble.folder.path().join(format!("killed-{at}"));
+        fs::create_dir_all(folder.join("answers")).unwrap();
+        fs::write(folder.join("roots.pem"), &pebble.roots).unwrap();
+        let server = serve(&pebble, folder.join("answers"));
+        let name = format!("killed-{at}.example");
+
+        let is_killed = !run(&pebble, &folder, &name, at);
+        let kept = attempt(&folder);
+        assert!(
+            !is_killed || run(&pebble, &folder, &name, u32::MAX),
+            "it does not recover from death {at}"
+        );
+
+        let certificate = certificate(&folder);
+        if let Some(key) = kept {
+            assert_eq!(certificate.key_pem().expose(), key, "death {at}: another key");
+        }
+        assert!(attempt(&folder).is_none(), "death {at}: the journal is left behind");
+        let left = fs::read_dir(folder.join("answers")).unwrap().count();
+        assert_eq!(left, 0, "death {at}: an answer is left behind");
+        assert_eq!(issued(&pebble), at, "death {at}: paid for twice");
+        server.stop();
+        if !is_killed {
+            break;
+        }
+    }
+    assert!(at > 10, "only {at} places to die");
+}
+
+/// Whether the child lived.
+fn run(pebble: &Pebble, folder: &Path, name: &str, kill_at: u32) -> bool {
+    Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored"])
+        .env("KILLED_IN", folder)
+        .env("KILLED_AT", kill_at.to_string())
+        .env("KILLED_NAME", name)
+        .env("KILLED_DIRECTORY", pebble.directory())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}
+
+/// The key in the journal, if there is one.
+fn attempt(folder: &Path) -> Option<String> {
+    let entry = fs::read_dir(folder.join("store/attempts")).ok()?.flatten().find(|entry| {
+        // A write that was cut short is none.
+        !entry.file_name().to_string_lossy().starts_with('.')
+    })?;
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(entry.path()).unwrap()).unwrap();
+    Some(json["key"].as_str().unwrap().to_owned())
+}
+
+fn certificate(folder: &Path) -> Certificate {
+    let mut entries = fs::read_dir(folder.join("store/certificates")).unwrap().flatten();
+    let entry = entries.find(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+    let text = fs::read(entry.unwrap().path()).unwrap();
+    Certificate::from_pem(&text, &text).unwrap()
+}
+
+/// How many certificates Pebble has issued.
+fn issued(pebble: &Pebble) -> u32 {
+    let log = fs::read_to_string(pebble.folder.path().join("pebble.log")).unwrap();
+    let count = log.lines().filter(|line| line.contains("Issued certificate serial")).count();
+    u32::try_from(count).unwrap()
+}
+
+/// Leaves answers in a folder, where the parent finds them.
+#[derive(Debug)]
+struct Files(PathBuf);
+
+impl Solver for Files {
+    fn kind(&self) -> ChallengeKind {
+        ChallengeKind::Http01
+    }
+
+    fn present<'a>(&'a self, challenge: &'a Challenge) -> Work<'a> {
+        fs::write(self.0.join(&challenge.token), &challenge.key_authorization).unwrap();
+        Box::pin(async { Ok(()) })
+    }
+
+    fn withdraw<'a>(&'a self, challenge: &'a Challenge) -> Work<'a> {
+        let _ = fs::remove_file(self.0.join(&challenge.token));
+        Box::pin(async { Ok(()) })
+    }
+}
+
+struct Server {
+    port: u16,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Server {
+    fn stop(self) {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(b"STOP / HTTP/1.1\r\n\r\n").unwrap();
+        self.thread.join().unwrap();
+    }
+}
+
+/// Answers HTTP-01 from a folder.
+fn serve(pebble: &Pebble, answers: PathBuf) -> Server {
+    let listener = TcpListener::bind(("127.0.0.1", pebble.http)).unwrap();
+    let thread = thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let len = stream.read(&mut request).unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..len]).into_owned();
+            if request.starts_with("STOP") {
+                return;
+            }
+            let token = request
+                .split(' ')
+                .nth(1)
+                .and_then(|path| path.rsplit('/').next())
+                .unwrap_or_default();
+            let answer = match fs::read_to_string(answers.join(token)) {
+                Ok(text) => format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+                    text.len()
+                ),
+                Err(_) => {
+                    "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                        .to_owned()
+                }
+            };
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    Server { port: pebble.http, thread }
+}
