@@ -1,6 +1,8 @@
 //! Signing keys, their life, and the public key set.
 
 mod anonymous;
+#[cfg(feature = "certificates")]
+mod certificate;
 mod jwk;
 mod pem;
 mod remote;

@@ -60,6 +60,7 @@
 //! | Feature | Default | Brings |
 //! |---|---|---|
 //! | `totp` | no | `hotp` and `totp`: hmac, sha1, sha2 |
+//! | `certificates` | no | `KeySet::access_certs`: a certificate around each key; rcgen |
 //! | `aws-lc-rs` | no | `SigningKey::generate_rsa`: RSA keys are drawn, not only imported; C and assembly |
 //! | `conformance` | no | `conformance::check`: whether a store of your own keeps its contract |
 //! | `idna` | no | domains of addresses in any script (ICU's tables: 28 crates) |

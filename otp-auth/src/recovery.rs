@@ -1,5 +1,7 @@
 //! Recovery codes: for the day the telephone is lost.
 
+#[cfg(feature = "redis")]
+mod redis;
 mod store;
 
 use std::fmt;

@@ -5,6 +5,8 @@ mod cache;
 mod claims;
 mod issuer;
 mod records;
+#[cfg(feature = "redis")]
+mod redis;
 mod revocation;
 mod service;
 mod state;

@@ -1,6 +1,8 @@
 //! Codes from the clock (RFC 6238): enrolment, and a check that no replay and no timing gets past.
 
 mod enrolment;
+#[cfg(feature = "redis")]
+mod redis;
 mod store;
 mod uri;
 

@@ -125,6 +125,22 @@ async fn wrong_codes_run_out_and_come_back_slowly() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_back_closes_nobody_out() {
+    let checks = checks();
+    let years = Duration::from_secs(10 * 365 * 86_400);
+    for _ in 0..5 {
+        assert_eq!(check(&checks, "000000", START.plus(years)).await, "refused");
+    }
+    assert_eq!(
+        check(&checks, &code(&totp(), START.plus(years)), START.plus(years)).await,
+        "too many"
+    );
+    assert_eq!(check(&checks, "000000", START).await, "refused", "one, for the clock");
+    assert_eq!(check(&checks, "000000", START).await, "too many");
+    assert_eq!(check(&checks, &code(&totp(), after(900)), after(900)).await, "verified");
+}
+
+#[tokio::test]
 async fn after_a_hundred_in_a_row_only_an_administrator_opens_it() {
     let steps = Arc::new(MemorySteps::new());
     let checks = SecondFactor::new(steps.clone());

@@ -155,6 +155,21 @@ async fn org_and_app_tokens_do_not_stand_in_for_each_other() {
 }
 
 #[tokio::test]
+async fn the_identity_document_has_all_members_of_access() {
+    let team = Team::new().await;
+    let document = team.session.claims.identity_document(Some("JP"));
+    let expected = json!({
+        "email": "alice@example.jp", "idp": { "id": "", "type": "onetimepin" },
+        "geo": { "country": "JP" }, "user_uuid": "c680f83c-fe7e-5dd2-b4d1-9967b1f753f6",
+        "account_id": "", "iat": 1_790_000_000, "ip": "203.0.113.7", "amr": ["otp"],
+        "auth_status": "NONE", "common_name": "", "service_token_id": "",
+        "service_token_status": false, "is_warp": false, "is_gateway": false, "device_id": "",
+        "devicePosture": {}, "device_sessions": {}, "version": 2,
+    });
+    assert_eq!(serde_json::from_str::<Value>(&document).unwrap(), expected);
+}
+
+#[tokio::test]
 async fn an_expired_session_grants_nothing() {
     let team = Team::new().await;
     let grant = AppGrant::new(team.audience.clone());

@@ -104,8 +104,10 @@ impl Gate {
 
     /// The public keys, for origins that verify `Cf-Access-Jwt-Assertion`.
     pub(super) fn certs(&self) -> Reply {
-        let keys = self.issuer.keys().jwks();
-        let value = serde_json::from_str(&keys).unwrap_or_default();
+        let keys = self.issuer.keys();
+        // Without certificates rather than not at all.
+        let document = keys.access_certs().unwrap_or_else(|_| keys.jwks());
+        let value = serde_json::from_str(&document).unwrap_or_default();
         let mut reply = reply::json(200, &value);
         let fresh = header::HeaderValue::from_static("public, max-age=3600");
         reply.headers_mut().insert(header::CACHE_CONTROL, fresh);

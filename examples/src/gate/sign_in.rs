@@ -347,8 +347,9 @@ impl Gate {
     }
 
     fn identity_document(&self, head: &Head) -> Reply {
-        match self.org_session(head).map(|claims| serde_json::to_value(claims.identity())) {
-            Some(Ok(identity)) => reply::json(200, &identity),
+        let document = self.org_session(head).map(|claims| claims.identity_document(None));
+        match document.map(|document| serde_json::from_str(&document)) {
+            Some(Ok(document)) => reply::json(200, &document),
             _ => reply::json(401, &json!({"error": "not signed in", "id": head.id})),
         }
     }

@@ -1,5 +1,6 @@
 //! A key set that issuers and verifiers share while it changes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::{KeyEvent, KeySet, PublicKeySet, RotationSchedule, SigningKey, VerifyingKey};
@@ -13,12 +14,17 @@ pub struct KeyRing {
     current: Arc<RwLock<Arc<Current>>>,
     /// Held while a successor is worked out, so that no change is lost.
     change: Arc<Mutex<()>>,
+    generation: Arc<AtomicU64>,
 }
 
 impl KeyRing {
     /// Shares a set.
     pub fn new(keys: KeySet) -> Self {
-        Self { current: Arc::new(RwLock::new(Arc::new(Current::of(keys)))), change: Arc::default() }
+        Self {
+            current: Arc::new(RwLock::new(Arc::new(Current::of(keys)))),
+            change: Arc::default(),
+            generation: Arc::default(),
+        }
     }
 
     /// The set at this moment.
@@ -85,7 +91,10 @@ impl KeyRing {
     }
 
     fn put(&self, keys: KeySet) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Current::of(keys));
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: who reads the new number finds the new keys.
+        self.generation.fetch_add(1, Ordering::Release);
+        *current = Arc::new(Current::of(keys));
     }
 }
 
@@ -97,17 +106,31 @@ impl KeyRing {
 pub trait FindKey: std::fmt::Debug + Send + Sync {
     /// The key of this name, if the issuer publishes it now.
     fn find_key(&self, kid: &str) -> Option<VerifyingKey>;
+
+    /// A number that changes, before the answers do, whenever an answer of [`find_key`](Self::find_key) may,
+    /// so that a key that was found need not be looked for again. `None`, the default: each time.
+    fn generation(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl FindKey for KeyRing {
     fn find_key(&self, kid: &str) -> Option<VerifyingKey> {
         self.current().public.find(kid).cloned()
     }
+
+    fn generation(&self) -> Option<u64> {
+        Some(self.generation.load(Ordering::Acquire))
+    }
 }
 
 impl FindKey for PublicKeySet {
     fn find_key(&self, kid: &str) -> Option<VerifyingKey> {
         self.find(kid).cloned()
+    }
+
+    fn generation(&self) -> Option<u64> {
+        Some(0)
     }
 }
 
@@ -116,11 +139,19 @@ impl FindKey for PublicKeySet {
 pub(crate) struct Current {
     pub(crate) keys: KeySet,
     public: PublicKeySet,
+    /// Worked out when it is first asked for.
+    #[cfg(feature = "certificates")]
+    pub(super) access_certs: std::sync::OnceLock<String>,
 }
 
 impl Current {
     fn of(keys: KeySet) -> Self {
         let public = keys.public_keys();
-        Self { keys, public }
+        Self {
+            keys,
+            public,
+            #[cfg(feature = "certificates")]
+            access_certs: std::sync::OnceLock::new(),
+        }
     }
 }

@@ -147,9 +147,38 @@ impl OrgClaims {
         authentication(self.wire.acr.as_deref(), self.wire.auth_time)
     }
 
-    /// What `get-identity` answers.
+    /// Who signed in and how.
     pub fn identity(&self) -> &Identity {
         &self.wire.identity
+    }
+
+    /// What `get-identity` answers: a JSON object with all members that Access has. What this crate knows
+    /// nothing of (devices, gateways) is empty or false.
+    ///
+    /// `country` is the ISO 3166 code of where the request comes from.
+    pub fn identity_document(&self, country: Option<&str>) -> String {
+        let identity = &self.wire.identity;
+        serde_json::json!({
+            "email": identity.email,
+            "idp": { "id": "", "type": identity.idp.kind },
+            "geo": { "country": country },
+            "user_uuid": identity.user_uuid,
+            "account_id": identity.account_id,
+            "iat": identity.iat,
+            "ip": identity.ip,
+            "amr": self.wire.amr,
+            "auth_status": "NONE",
+            "common_name": "",
+            "service_token_id": "",
+            "service_token_status": false,
+            "is_warp": false,
+            "is_gateway": false,
+            "device_id": "",
+            "devicePosture": {},
+            "device_sessions": {},
+            "version": 2,
+        })
+        .to_string()
     }
 
     pub(super) fn new(wire: OrgWire) -> Self {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::{Cached, TokenCache, digest_of};
+use super::cache::{Cached, Generations, TokenCache};
 use super::claims::Frame;
 use super::{AppClaims, OrgClaims, Revocations};
 use crate::keys::{FindKey, VerifyingKey};
@@ -58,20 +58,15 @@ impl AppVerifier {
         audience: &Audience,
         now: Timestamp,
     ) -> Result<AppClaims, TokenError> {
-        if token.len() > CACHED_BYTES {
-            return self.verify_anew(token, audience, now).map(|(claims, ..)| claims);
-        }
-        let digest = digest_of(token);
-        if let Some(cached) = self.cache.get(&digest) {
-            // A key that was taken out of the set takes its tokens along.
-            if self.checks.keys.find_key(cached.key.kid()).is_some_and(|key| key == cached.key) {
+        if let Some(cached) = self.cache.get(token) {
+            if self.checks.has_key(&cached) {
                 self.checks.check_again(&cached, audience, now)?;
                 return Ok(cached.claims.clone());
             }
-            self.cache.remove(&digest);
+            self.cache.remove(token);
         }
-        let (claims, key, generation) = self.verify_anew(token, audience, now)?;
-        self.cache.insert(digest, claims.clone(), key, generation);
+        let (claims, key, at) = self.verify_anew(token, audience, now)?;
+        self.cache.insert(token, claims.clone(), key, at);
         Ok(claims)
     }
 
@@ -80,15 +75,15 @@ impl AppVerifier {
         token: &str,
         audience: &Audience,
         now: Timestamp,
-    ) -> Result<(AppClaims, VerifyingKey, u64), TokenError> {
+    ) -> Result<(AppClaims, VerifyingKey, Generations), TokenError> {
+        // Read before the look-ups: what changes in between is looked at again at the next call.
+        let at = self.checks.generations();
         let (key, jws) = self.checks.open(token)?;
         let claims = AppClaims::new(AppWire::from_claims(jws.into_claims()?)?)?;
         let frame = claims.frame();
         self.checks.check(&frame, audience, now)?;
-        // Read before the look-up: a revocation in between is looked for again at the next call.
-        let generation = self.checks.generation();
         self.checks.check_revocation(&frame)?;
-        Ok((claims, key, generation))
+        Ok((claims, key, at))
     }
 }
 
@@ -213,16 +208,32 @@ impl Checks {
     ) -> Result<(), TokenError> {
         let frame = cached.claims.frame();
         self.check(&frame, audience, now)?;
-        let generation = self.generation();
-        if !cached.is_checked(generation) {
+        let revocations = self.generations().revocations;
+        if !cached.is_checked(revocations) {
             self.check_revocation(&frame)?;
-            cached.set_checked(generation);
+            cached.set_checked(revocations);
         }
         Ok(())
     }
 
-    fn generation(&self) -> u64 {
-        self.revocations.as_ref().map_or(0, |list| list.generation())
+    /// A key that was taken out of the set takes its tokens along.
+    fn has_key(&self, cached: &Cached) -> bool {
+        let generation = self.keys.generation();
+        if generation.is_some_and(|generation| cached.is_key_checked(generation)) {
+            return true;
+        }
+        let is_there = self.keys.find_key(cached.key.kid()).is_some_and(|key| key == cached.key);
+        if let (true, Some(generation)) = (is_there, generation) {
+            cached.set_key_checked(generation);
+        }
+        is_there
+    }
+
+    fn generations(&self) -> Generations {
+        Generations {
+            keys: self.keys.generation().unwrap_or(u64::MAX),
+            revocations: self.revocations.as_ref().map_or(0, |list| list.generation()),
+        }
     }
 }
 
@@ -231,6 +242,3 @@ pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 
 /// Two kilobytes each, as a rule: 20 MB.
 const CACHED_TOKENS: usize = 10_000;
-
-/// Longer tokens are verified each time, so that few of them can't fill the memory.
-const CACHED_BYTES: usize = 4_096;

@@ -119,6 +119,11 @@ impl RedisStore {
         self
     }
 
+    /// A key of ours: other modules keep their things beside the challenges.
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
     fn challenge_key(&self, id: ChallengeId) -> String {
         format!("{}c:{id}", self.prefix)
     }
@@ -128,7 +133,10 @@ impl RedisStore {
     }
 
     /// One round trip; one more, once, for a server that does not know the script.
-    async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Error> {
+    pub(crate) async fn invoke<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, Error> {
         call.invoke_async(&mut self.connection.clone()).await.map_err(Error::store_unavailable)
     }
 

@@ -60,7 +60,8 @@ impl Default for Tries {
 impl Tries {
     /// Whether one more is allowed after `failures` in a row, the last of them at `last`.
     pub fn allow(&self, failures: u32, last: Timestamp, now: Timestamp) -> bool {
-        failures < self.at_once || (failures < self.at_most && now.since(last) >= self.then_one_in)
+        let has_waited = now < last || now.since(last) >= self.then_one_in;
+        failures < self.at_once || (failures < self.at_most && has_waited)
     }
 }
 
