@@ -203,10 +203,12 @@ mod tests {
         };
         let pieces =
             ["a", "z", "0", "9", "-", ".", "_", "A", "`", "{", "/", ":", "é", "abcdefgh", ""];
-        for a in pieces {
-            for b in pieces {
-                for c in pieces {
-                    for d in pieces {
+        // An interpreter that looks for undefined behaviour is a thousand times slower.
+        let pieces = if cfg!(miri) { &pieces[2..6] } else { &pieces[..] };
+        for &a in pieces {
+            for &b in pieces {
+                for &c in pieces {
+                    for &d in pieces {
                         let text = [a, b, c, d, "mn", b, "o"].concat();
                         for text in [text.as_str(), &text[..text.len() - 1]] {
                             for letters in [Letters::OfHosts, Letters::OfMailDomains] {
