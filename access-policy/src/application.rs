@@ -9,6 +9,7 @@ use crate::{
     document::{Faults, Mode, Place},
     duration,
     error::{Error, Kind},
+    limits,
     node::{Carried, Node},
     policy::{Action, Policy},
     rule::Rule,
@@ -136,7 +137,7 @@ impl Application {
         let (mut domain, mut destinations) = (None, None);
         application.kind = match place.field("type")? {
             None => ApplicationKind::SelfHosted,
-            Some(kind) => ApplicationKind::parse(kind.string()?),
+            Some(kind) => ApplicationKind::import(&kind)?,
         };
         let protects = application.kind.protects_hosts();
         for field in place.fields()? {
@@ -163,7 +164,7 @@ impl Application {
                 "session_duration" if !field.node().is_inert() => {
                     application.session_duration = field.keep(field.parse_with(duration::parse));
                 }
-                name if IGNORED_FIELDS.contains(&name) => {}
+                name if IGNORED_FIELDS.contains(&name) || name == "session_duration" => {}
                 _ if settings.import_field(&field) => {}
                 name => {
                     field.tolerate(field.unknown_field());
@@ -213,8 +214,17 @@ impl ApplicationKind {
         }
     }
 
-    fn parse(text: &str) -> Self {
-        if text == SELF_HOSTED { Self::SelfHosted } else { Self::Other(text.into()) }
+    /// A kind that is misspelt must not silently protect nothing.
+    fn import(place: &Place<'_>) -> Result<Self, Error> {
+        let name = place.string()?.to_ascii_lowercase();
+        if name == SELF_HOSTED {
+            return Ok(Self::SelfHosted);
+        }
+        if !OTHER_KINDS.contains(&&*name) {
+            let found = limits::excerpt(&name);
+            place.tolerate(place.error(Kind::UnknownValue { found, expected: KINDS }));
+        }
+        Ok(Self::Other(name.into()))
     }
 }
 
@@ -266,9 +276,15 @@ fn import_destinations(
     let mut destinations = Vec::new();
     for element in place.elements()? {
         let kind = element.field("type")?.map(|kind| kind.string()).transpose()?;
-        if kind.is_none_or(|kind| kind == "public") {
+        if kind.is_none_or(|kind| kind.eq_ignore_ascii_case("public")) {
             destinations.extend(element.keep(import_destination(&element)));
         } else {
+            let kind = kind.unwrap_or_default();
+            if !OTHER_DESTINATIONS.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
+                let found = limits::excerpt(kind);
+                let expected = "`public`, `private`, `via_mcp_server_portal`";
+                element.tolerate(element.error(Kind::UnknownValue { found, expected }));
+            }
             let mut carried = Carried::default();
             for field in element.fields()? {
                 carried.push(field.name(), field.node());
@@ -282,6 +298,14 @@ fn import_destinations(
 /// Where the application is and whom it lets in, in one line.
 impl fmt::Display for Application {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.kind.protects_hosts() {
+            return write!(
+                formatter,
+                "`{}` of kind {}: carried, protects no host here",
+                self.name,
+                self.kind.as_str()
+            );
+        }
         for (index, destination) in self.destinations.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
             write!(formatter, "{separator}{destination}")?;
@@ -402,6 +426,29 @@ fn import_destination(place: &Place<'_>) -> Result<Destination, Error> {
 }
 
 const SELF_HOSTED: &str = "self_hosted";
+
+/// Kinds besides [`SELF_HOSTED`] that the API knows.
+const OTHER_KINDS: [&str; 14] = [
+    "app_launcher",
+    "biso",
+    "bookmark",
+    "browser_isolation",
+    "dash_sso",
+    "infrastructure",
+    "mcp",
+    "mcp_portal",
+    "proxy_endpoint",
+    "rdp",
+    "saas",
+    "ssh",
+    "vnc",
+    "warp",
+];
+const KINDS: &str = "`self_hosted`, `saas`, `ssh`, `vnc`, `rdp`, `mcp`, `mcp_portal`, `infrastructure`, \
+                     `app_launcher`, `warp`, `biso`, `bookmark`, `dash_sso`, `proxy_endpoint`";
+
+/// Destinations besides public ones, which are carried.
+const OTHER_DESTINATIONS: [&str; 2] = ["private", "via_mcp_server_portal"];
 
 /// What the API and Terraform return about an application without bearing on anything.
 const IGNORED_FIELDS: [&str; 4] = ["account_id", "created_at", "updated_at", "zone_id"];

@@ -13,9 +13,11 @@ pub enum Claim {
     Bool(bool),
     /// A whole number; it equals its digits.
     Integer(i64),
+    /// Another number; it equals its shortest decimal form without an exponent, such as `1.5`.
+    Number(Box<str>),
     /// A list; it equals whatever one of its elements equals.
     List(Vec<Claim>),
-    /// Null, an object or another value that equals nothing.
+    /// Null or an object, which equals nothing.
     Nothing,
 }
 
@@ -25,6 +27,7 @@ impl Claim {
             Self::Text(text) => text == wanted,
             Self::Bool(value) => wanted == if *value { "true" } else { "false" },
             Self::Integer(value) => wanted.parse() == Ok(*value) && is_canonical(wanted),
+            Self::Number(digits) => wanted == &**digits,
             Self::List(elements) => {
                 elements.iter().inspect(|_| steps::take(1)).any(|element| match element {
                     // Lists inside lists equal nothing.
@@ -39,6 +42,7 @@ impl Claim {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
+            Self::Number(digits) => digits.len(),
             Self::List(elements) => elements.iter().map(|element| element.len() + 1).sum(),
             Self::Bool(_) | Self::Integer(_) | Self::Nothing => 8,
         }
@@ -57,6 +61,11 @@ impl Serialize for Claim {
             Self::Text(text) => serializer.serialize_str(text),
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Integer(value) => serializer.serialize_i64(*value),
+            Self::Number(digits) => match (digits.parse::<u64>(), digits.parse::<f64>()) {
+                (Ok(whole), _) => serializer.serialize_u64(whole),
+                (_, Ok(number)) => serializer.serialize_f64(number),
+                _ => serializer.serialize_none(),
+            },
             Self::List(elements) => elements.serialize(serializer),
             Self::Nothing => serializer.serialize_none(),
         }
@@ -76,7 +85,9 @@ impl From<Node<'_>> for Claim {
             Node::Bool(value) => Self::Bool(value),
             Node::Integer(value) => Self::Integer(value),
             Node::Array(elements) => Self::List(elements.into_iter().map(Self::from).collect()),
-            Node::Null | Node::OtherNumber(_) | Node::Object(_) => Self::Nothing,
+            Node::OtherNumber(bits) => Self::Number(f64::from_bits(bits).to_string().into()),
+            Node::Large(value) => Self::Number(value.to_string().into()),
+            Node::Null | Node::Object(_) => Self::Nothing,
         }
     }
 }

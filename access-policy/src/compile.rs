@@ -236,6 +236,10 @@ impl<'a> Compiler<'a> {
 
     /// What a rule asks; nothing if it refers to what is not there.
     fn atom(&mut self, rule: &'a Rule, place: &Place<'_>, depth: usize) -> Option<Atom> {
+        if rule.has_empty_text() {
+            self.fault(Kind::UnknownValue { found: String::new(), expected: "any text" }, place);
+            return None;
+        }
         let texts = &mut self.batches.texts;
         Some(match rule {
             Rule::Everyone => Atom::Everyone,

@@ -10,6 +10,7 @@ use crate::{
     outcome::{DenyClass, Outcome, Reason},
     policy::Policy,
     rule::Rule,
+    terms::Terms,
     trace::Trace,
     visitor::VisitorReason,
 };
@@ -65,13 +66,7 @@ impl<'a> Decision<'a> {
         if !matches!(self.0.verdict.outcome, Outcome::Allow | Outcome::ServiceAuth) {
             return None;
         }
-        let of_policy = self.policy().and_then(|policy| policy.session_duration);
-        let of_application = || self.application().and_then(|app| app.session_duration);
-        let of_organization = || self.0.model.policies.organization.session_duration;
-        of_policy
-            .or_else(of_application)
-            .or_else(of_organization)
-            .or(Some(DEFAULT_SESSION_DURATION))
+        Some(self.terms().session)
     }
 
     /// Returns what else is demanded of the visitor; `None` unless the outcome is
@@ -89,11 +84,7 @@ impl<'a> Decision<'a> {
         if self.0.verdict.outcome != Outcome::Allow {
             return None;
         }
-        let of_policy = self.obligations().and_then(|obligations| obligations.mfa.as_ref());
-        let settings = self.application().and_then(|app| app.settings.as_deref());
-        let of_application = settings.and_then(|settings| settings.mfa.as_ref());
-        let of_organization = self.0.model.policies.organization.mfa.as_ref();
-        of_policy.or(of_application).or(of_organization).filter(|mfa| !mfa.disabled)
+        self.terms().mfa
     }
 
     /// Returns the external evaluations on which the decision depends, each as the URL to ask and
@@ -110,6 +101,10 @@ impl<'a> Decision<'a> {
     /// Works out the whole story, rule by rule. It costs far more than the decision.
     pub fn explain(&self) -> Explanation {
         Explanation::of(&self.0)
+    }
+
+    fn terms(&self) -> Terms<'a> {
+        Terms::of(self.0.model, self.application(), self.policy())
     }
 
     fn collect_calls(
@@ -147,6 +142,3 @@ impl Decision<'_> {
         }
     }
 }
-
-/// Cloudflare's default.
-const DEFAULT_SESSION_DURATION: Duration = Duration::from_secs(24 * 60 * 60);

@@ -276,6 +276,9 @@ impl PathPattern<'_> {
         if self.is_whole_host() || other.is_whole_host() {
             return true;
         }
+        if !glob::heads_meet(self.text.as_bytes(), other.text.as_bytes()) {
+            return false;
+        }
         let (these, those) = (self.globs(), other.globs());
         these.iter().any(|a| those.iter().any(|b| glob::overlap(a.as_bytes(), b.as_bytes())))
     }

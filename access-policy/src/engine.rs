@@ -21,6 +21,7 @@ use crate::{
     program::Program,
     request::{Request, ServiceToken},
     table::hash_of,
+    terms::Terms,
 };
 
 /// An immutable, checked configuration that answers requests.
@@ -72,7 +73,8 @@ impl Engine {
     /// Decides about a request. Never fails and never panics: what is not admitted is refused.
     ///
     /// If the path can be read in several ways that fall under different applications, all of them
-    /// must admit the request, and the strictest one decides. Where proxies and origins are known
+    /// must admit the request, and the strictest one decides, with its session and obligations; if each demands
+    /// something else, the request is refused. Where proxies and origins are known
     /// to disagree (escaped slashes, backslashes and the like) such a path is refused outright.
     pub fn decide<'a>(&'a self, request: &'a Request<'a>) -> Decision<'a> {
         let (application, rivals, verdict) = self.judge(request);
@@ -177,27 +179,41 @@ impl Engine {
             };
             return (None, Vec::new(), Verdict::without_policy(outcome, Why::NoApplication));
         };
-        if selection.rivals.is_empty() {
+        let is_ambiguous = selection.has_paths && request.request_path().is_ambiguous();
+        if selection.rivals.is_empty() && !is_ambiguous {
             return (Some(application), Vec::new(), self.judge_by(application, request));
         }
 
         let rivals: Vec<usize> = selection.rivals.iter().copied().flatten().collect();
         let falls_outside = selection.rivals.contains(&None);
-        if falls_outside || request.request_path().is_ambiguous() {
+        if falls_outside || is_ambiguous {
             let outcome = Outcome::Deny(DenyClass::AmbiguousPath);
             let verdict = Verdict::without_policy(outcome, Why::AmbiguousPath);
             return (Some(application), rivals, verdict);
         }
         let all = std::iter::once(application).chain(rivals.iter().copied());
-        let mut judged = all.clone().map(|at| (at, self.judge_by(at, request)));
-        let first =
-            judged.next().unwrap_or_else(|| (application, self.judge_by(application, request)));
-        let (strictest, verdict) = judged.fold(first, |best, next| {
-            let is_stricter = next.1.outcome.permissiveness() < best.1.outcome.permissiveness();
-            if is_stricter { next } else { best }
-        });
+        let judged: Vec<_> = all.clone().map(|at| (at, self.judge_by(at, request))).collect();
+        let Some((strictest, verdict)) = self.strictest(&judged) else {
+            // Both let the visitor pass, each on terms of its own.
+            let outcome = Outcome::Deny(DenyClass::AmbiguousPath);
+            let verdict = Verdict::without_policy(outcome, Why::AmbiguousPath);
+            return (Some(application), rivals, verdict);
+        };
         let rivals = all.filter(|at| *at != strictest).collect();
         (Some(strictest), rivals, verdict)
+    }
+
+    /// The verdict that admits least and demands most; `None` if none does both.
+    fn strictest(&self, judged: &[(usize, Verdict)]) -> Option<(usize, Verdict)> {
+        let admits = |(_, verdict): &&(usize, Verdict)| verdict.outcome.permissiveness();
+        let least = judged.iter().map(|one| admits(&one)).min()?;
+        let candidates = || judged.iter().filter(|one| admits(one) == least);
+        let terms = |(at, verdict): &(usize, Verdict)| Terms::at(self.model(), *at, verdict.policy);
+        let is_strictest = |one: &&(usize, Verdict)| {
+            !matches!(one.1.outcome, Outcome::Allow | Outcome::ServiceAuth)
+                || candidates().all(|other| terms(one).cover(&terms(other)))
+        };
+        candidates().find(is_strictest).copied()
     }
 
     /// Judges by one application: preflight and service tokens, then its policies.

@@ -65,6 +65,8 @@ pub enum ErrorClass {
     EmptyInclude,
     /// Two settings exclude each other.
     Contradiction,
+    /// An answer of the API that failed, or is one page of several.
+    Incomplete,
     /// Not a country code.
     Country,
     /// The host of a request is unreadable.
@@ -99,6 +101,7 @@ impl Error {
             Kind::TooCostly(_) => ErrorClass::TooCostly,
             Kind::EmptyInclude(_) => ErrorClass::EmptyInclude,
             Kind::Contradiction(_) => ErrorClass::Contradiction,
+            Kind::Incomplete(_) => ErrorClass::Incomplete,
             Kind::Country(_) => ErrorClass::Country,
             Kind::Host(_) => ErrorClass::Host,
             Kind::Path(_) => ErrorClass::Path,
@@ -203,6 +206,8 @@ pub(crate) enum Kind {
     EmptyInclude(&'static str),
     #[error("{0}")]
     Contradiction(&'static str),
+    #[error("{0}")]
+    Incomplete(&'static str),
     #[error("`{0}` is not a country code of two letters")]
     Country(String),
     #[error("unreadable host: {0}")]

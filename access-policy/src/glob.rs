@@ -33,6 +33,9 @@ pub(crate) fn covers(pattern: &[u8], text: &[u8], equal: fn(u8, u8) -> bool) -> 
 
 /// Reports whether some text is covered by both patterns.
 pub(crate) fn overlap(a: &[u8], b: &[u8]) -> bool {
+    if !heads_meet(a, b) {
+        return false;
+    }
     // `row[j]`: whether what is left of `a` from here can meet what is left of `b` from `j`.
     let mut below = vec![false; b.len() + 1];
     for i in (0..=a.len()).rev() {
@@ -49,6 +52,14 @@ pub(crate) fn overlap(a: &[u8], b: &[u8]) -> bool {
         below = row;
     }
     below[0]
+}
+
+/// Reports whether the literal beginnings of two patterns can belong to one text. Nearly all that have nothing in common
+/// differ there.
+pub(crate) fn heads_meet(a: &[u8], b: &[u8]) -> bool {
+    let is_literal = |byte: &&u8| **byte != b'*';
+    let mut heads = a.iter().take_while(is_literal).zip(b.iter().take_while(is_literal));
+    heads.all(|(a, b)| a == b)
 }
 
 #[cfg(test)]

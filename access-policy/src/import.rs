@@ -104,9 +104,11 @@ impl Policies {
                 "lists" => policies.lists = collect(&field, List::import),
                 "organization" => {
                     let inner = if is_envelope(&field) { field.field("result")? } else { None };
+                    check_envelope(&field, None);
                     let organization = Organization::import(inner.as_ref().unwrap_or(&field));
                     policies.organization = field.keep(organization).unwrap_or_default();
                 }
+                // Looked at together, below.
                 "success" | "errors" | "messages" | "result_info" => {}
                 _ => field.tolerate(field.unknown_field()),
             }
@@ -114,6 +116,7 @@ impl Policies {
         if !has_applications {
             return Err(root.error(Kind::MissingField("applications")));
         }
+        check_envelope(root, Some(policies.applications.len()));
         Ok(policies)
     }
 }
@@ -250,12 +253,39 @@ impl<'de> Visitor<'de> for Member<'_> {
 
 /// Reads an array, bare or in the API's envelope.
 fn collect<T>(field: &Place<'_>, read: impl Fn(&Place<'_>) -> Result<T, Error>) -> Vec<T> {
-    let list = if is_envelope(field) {
+    let is_envelope = is_envelope(field);
+    let list = if is_envelope {
         field.required("result").and_then(|result| result.collect(read))
     } else {
         field.collect(read)
     };
-    field.keep(list).unwrap_or_default()
+    let list = field.keep(list).unwrap_or_default();
+    if is_envelope {
+        check_envelope(field, Some(list.len()));
+    }
+    list
+}
+
+/// An answer that tells of a failure, or of pages that are not here, is not the whole configuration.
+fn check_envelope(field: &Place<'_>, count: Option<usize>) {
+    let Ok(Some(success)) = field.field("success") else { return };
+    if success.keep(success.boolean()) == Some(false) {
+        let problem = "the API reports a failure; fetch it again";
+        field.keep(Err::<(), _>(success.error(Kind::Incomplete(problem))));
+    }
+    let (Ok(Some(info)), Some(count)) = (field.field("result_info"), count) else { return };
+    let number = |name| {
+        let found = info.field(name).ok().flatten();
+        found
+            .and_then(|number| number.integer().ok())
+            .and_then(|number| usize::try_from(number).ok())
+    };
+    let is_paged = number("total_pages").is_some_and(|pages| pages > 1)
+        || number("total_count").is_some_and(|total| total > count);
+    if is_paged {
+        let problem = "there are more pages; put the results of all into one list";
+        info.tolerate(info.error(Kind::Incomplete(problem)));
+    }
 }
 
 fn is_envelope(field: &Place<'_>) -> bool {

@@ -58,6 +58,8 @@ pub(crate) struct Selection {
     pub(crate) canonical: Option<usize>,
     /// By other readings of the path, where they differ from the canonical one.
     pub(crate) rivals: Vec<Option<usize>>,
+    /// Whether the path bears on which application it is.
+    pub(crate) has_paths: bool,
 }
 
 impl Index {
@@ -141,7 +143,7 @@ impl Index {
 
     /// Finds the application, and those that other readings of the path would choose.
     pub(crate) fn select(&self, texts: &Texts, host: &str, path: &RequestPath<'_>) -> Selection {
-        let mut selection = Selection { canonical: None, rivals: Vec::new() };
+        let mut selection = Selection { canonical: None, rivals: Vec::new(), has_paths: false };
         // Most hosts have one application that holds for all their paths.
         let bucket = match self.exact(texts, host) {
             Exact::Whole(application) => {
@@ -159,6 +161,7 @@ impl Index {
         if is_whole_host {
             return selection;
         }
+        selection.has_paths = true;
         let entries = || self.entries(texts, host, bucket);
         if path.is_plain() {
             add_rivals(entries, path.canonical(), LetterCase::Ignored, &mut selection);

@@ -129,6 +129,7 @@ mod space;
 mod steps;
 mod suite;
 mod table;
+mod terms;
 mod terraform;
 mod trace;
 mod truth;

@@ -20,7 +20,9 @@ pub(crate) enum Node<'a> {
     Null,
     Bool(bool),
     Integer(i64),
-    /// A number that no field of ours can hold, as the bits of a float.
+    /// A whole number beyond [`Node::Integer`].
+    Large(u64),
+    /// A number with a fraction, or a huge one, as the bits of a float.
     OtherNumber(u64),
     String(Cow<'a, str>),
     Array(Vec<Node<'a>>),
@@ -58,6 +60,7 @@ impl<'a> Node<'a> {
             Self::Null => Node::Null,
             Self::Bool(value) => Node::Bool(*value),
             Self::Integer(value) => Node::Integer(*value),
+            Self::Large(value) => Node::Large(*value),
             Self::OtherNumber(bits) => Node::OtherNumber(*bits),
             Self::String(text) => Node::String(Cow::Owned(text.clone().into_owned())),
             Self::Array(elements) => Node::Array(elements.iter().map(Node::to_owned).collect()),
@@ -74,7 +77,7 @@ impl<'a> Node<'a> {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
-            Self::Integer(_) | Self::OtherNumber(_) => "a number",
+            Self::Integer(_) | Self::Large(_) | Self::OtherNumber(_) => "a number",
             Self::String(_) => "a string",
             Self::Array(_) => "an array",
             Self::Object(_) => "an object",
@@ -88,7 +91,7 @@ impl<'a> Node<'a> {
             Self::Array(elements) => elements.is_empty(),
             Self::Object(members) => members.iter().all(|(_, node)| node.is_inert()),
             Self::String(text) => text.is_empty(),
-            Self::Bool(true) | Self::Integer(_) | Self::OtherNumber(_) => false,
+            Self::Bool(true) | Self::Integer(_) | Self::Large(_) | Self::OtherNumber(_) => false,
         }
     }
 }
@@ -132,6 +135,7 @@ impl Serialize for Node<'_> {
             Self::Null => serializer.serialize_unit(),
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Integer(value) => serializer.serialize_i64(*value),
+            Self::Large(value) => serializer.serialize_u64(*value),
             Self::OtherNumber(bits) => serializer.serialize_f64(f64::from_bits(*bits)),
             Self::String(text) => serializer.serialize_str(text),
             Self::Array(elements) => {
@@ -202,10 +206,8 @@ impl<'de> Visitor<'de> for AtDepth {
         Ok(Node::Integer(value))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "no field of ours can hold such a number")]
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node<'de>, E> {
-        let other = || Node::OtherNumber((value as f64).to_bits());
-        Ok(i64::try_from(value).map_or_else(|_| other(), Node::Integer))
+        Ok(i64::try_from(value).map_or(Node::Large(value), Node::Integer))
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node<'de>, E> {

@@ -179,9 +179,9 @@ impl fmt::Display for Reason<'_> {
                 write!(formatter, "no policy of application `{}` matched", application.name)
             }
             Self::NoApplication => formatter.write_str("no application covers this host and path"),
-            Self::AmbiguousPath => formatter.write_str(
-                "the path can be read in several ways, which fall under different applications",
-            ),
+            Self::AmbiguousPath => {
+                formatter.write_str("proxies and origins may read the path in different ways")
+            }
             Self::Preflight { application } => {
                 write!(formatter, "it is a preflight request to application `{}`", application.name)
             }

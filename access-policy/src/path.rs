@@ -122,7 +122,7 @@ pub(crate) fn canonicalise(raw: &str) -> Canonical {
 
 /// Reports whether a path holds what proxies and origins are known to read differently: escaped
 /// slashes, backslashes, control bytes, broken or doubled escapes, `..` above the root, dot
-/// segments with `;parameters`.
+/// segments with `;parameters`, over-long encodings, and names that are others on Windows.
 pub(crate) fn is_ambiguous(raw: &str) -> bool {
     let raw_bytes = raw.as_bytes();
     let once = percent_decode(raw_bytes);
@@ -139,12 +139,22 @@ pub(crate) fn is_ambiguous(raw: &str) -> bool {
     };
     segments(&twice) != segments(raw_bytes)
         || [raw_bytes, &once, &twice].into_iter().any(|bytes| {
-            bytes.iter().any(|&byte| byte == b'\\' || byte.is_ascii_control())
+            // `C0` and `C1` only begin longer encodings of ASCII, which some decoders take (RFC 3629 section 3).
+            bytes.iter().any(|&byte| matches!(byte, b'\\' | 0xc0 | 0xc1) || byte.is_ascii_control())
                 || has_dots_with_parameters(bytes)
+                || bytes.split(|&byte| byte == b'/').any(is_other_name_on_windows)
         })
         || (has_dots(&twice) && !has_dots(&once))
         || has_broken_escape(raw_bytes)
         || canonicalise(raw).leaves_root
+}
+
+/// Windows drops dots and blanks at the end of a name, and reads `name::$DATA` as `name`.
+fn is_other_name_on_windows(segment: &[u8]) -> bool {
+    let is_dots = matches!(segment, b"." | b"..");
+    (segment.ends_with(b".") && !is_dots)
+        || segment.ends_with(b" ")
+        || segment.windows(3).any(|window| window == b"::$")
 }
 
 /// Reports whether a byte may stand bare in a segment (RFC 3986 section 3.3, `pchar`).
@@ -187,7 +197,8 @@ fn read(bytes: &[u8], escapes: Escapes, liberties: u8) -> String {
 #[inline]
 fn is_simple(raw: &str) -> bool {
     let bytes = raw.as_bytes();
-    let (mut is_simple, mut after_slash) = (bytes.first() == Some(&b'/'), 0);
+    let (mut is_simple, mut after_slash, mut after_dot) =
+        (bytes.first() == Some(&b'/') && bytes.last() != Some(&b'.'), 0, 0);
     each(bytes, |word, before| {
         let (slashes, dots) = (word.are(b'/'), word.are(b'.'));
         let plain = word.are_in(b'a', b'z')
@@ -196,8 +207,9 @@ fn is_simple(raw: &str) -> bool {
             | word.are(b'-')
             | word.are(b'_');
         is_simple &= (plain | slashes | dots) == Bytes::ALL
-            && (slashes | dots) & (slashes << 8 | before.unwrap_or(after_slash)) == 0;
-        after_slash = slashes >> 56;
+            && (slashes | dots) & (slashes << 8 | before.unwrap_or(after_slash)) == 0
+            && slashes & (dots << 8 | before.unwrap_or(after_dot)) == 0;
+        (after_slash, after_dot) = (slashes >> 56, dots >> 56);
     });
     is_simple
 }
@@ -207,7 +219,9 @@ fn is_plain(raw: &str) -> bool {
     raw.starts_with('/')
         && raw.bytes().all(|byte| byte == b'/' || (byte != b';' && is_segment_byte(byte)))
         && !raw.contains("//")
-        && !raw.split('/').any(|segment| matches!(segment, "." | ".."))
+        // Windows drops dots at the end of a name.
+        && !raw.split('/').any(|segment| segment.ends_with('.'))
+        && !raw.contains("::$")
 }
 
 fn escape(bytes: &[u8], escapes: Escapes) -> String {

@@ -156,6 +156,7 @@ impl Policy {
                 "session_duration" if !field.node().is_inert() => {
                     policy.session_duration = field.keep(field.parse_with(duration::parse));
                 }
+                "session_duration" => {}
                 name if IGNORED_FIELDS.contains(&name) => {}
                 _ if obligations.import_field(&field) => {}
                 name => {
@@ -170,7 +171,7 @@ impl Policy {
         if place.field("include")?.is_none() {
             return Err(place.error(Kind::MissingField("include")));
         }
-        let is_empty = place.field("include")?.is_some_and(|rules| rules.node().is_inert());
+        let is_empty = place.field("include")?.is_some_and(|rules| is_without_rules(rules.node()));
         if is_empty {
             place.tolerate(place.error(Kind::EmptyInclude("a policy")));
         }
@@ -262,6 +263,17 @@ impl Action {
                 Kind::UnknownValue { found: limits::excerpt(text), expected }.into()
             })
     }
+}
+
+/// No rules, or only blocks of Terraform's in which every selector is switched off.
+fn is_without_rules(node: &Node<'_>) -> bool {
+    let Node::Array(blocks) = node else { return node.is_inert() };
+    blocks.iter().all(|block| match block {
+        Node::Object(selectors) if !selectors.is_empty() => {
+            selectors.iter().all(|(_, value)| !matches!(value, Node::Object(_)) && value.is_inert())
+        }
+        _ => false,
+    })
 }
 
 impl fmt::Display for Action {

@@ -259,6 +259,46 @@ impl Rule {
         }
     }
 
+    /// Reports whether a text that is to be compared is empty. What is not there must not equal what was left out.
+    pub(crate) fn has_empty_text(&self) -> bool {
+        let is_empty = |texts: &[&str]| texts.iter().any(|text| text.is_empty());
+        match self {
+            Self::EmailList(text)
+            | Self::IpList(text)
+            | Self::Group(text)
+            | Self::AuthMethod(text)
+            | Self::LoginMethod(text)
+            | Self::ServiceToken(text)
+            | Self::CommonName(text)
+            | Self::DevicePosture(text)
+            | Self::LinkedAppToken(text) => is_empty(&[text]),
+            Self::AzureAd { id, provider } => is_empty(&[id, provider]),
+            Self::GithubOrganization { name, team, provider } => {
+                is_empty(&[name, provider]) || team.as_deref() == Some("")
+            }
+            Self::Gsuite { provider, .. } => is_empty(&[provider]),
+            Self::Okta { name, provider } => is_empty(&[name, provider]),
+            Self::Saml { attribute, value, provider } => {
+                is_empty(&[attribute, value]) || provider.as_deref() == Some("")
+            }
+            Self::Oidc { claim, value, provider } => is_empty(&[claim, value, provider]),
+            Self::AuthContext { id, class, provider } => is_empty(&[id, class, provider]),
+            Self::ExternalEvaluation { evaluate_url, keys_url } => {
+                is_empty(&[evaluate_url, keys_url])
+            }
+            Self::CloudflareAccountMember(account) => account.as_deref() == Some(""),
+            Self::Everyone
+            | Self::Email(_)
+            | Self::EmailDomain(_)
+            | Self::Ip(_)
+            | Self::Geo(_)
+            | Self::AnyValidServiceToken
+            | Self::Certificate
+            | Self::UserRiskScore(_)
+            | Self::Unsupported(_) => false,
+        }
+    }
+
     /// Reports whether the rule is about a token of a program rather than a person.
     pub fn is_token(&self) -> bool {
         matches!(self, Self::ServiceToken(_) | Self::AnyValidServiceToken | Self::LinkedAppToken(_))

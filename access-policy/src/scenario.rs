@@ -157,6 +157,26 @@ impl Scenario {
         scenario
     }
 
+    /// Says what contradicts itself, and so would be asked about in a way that nobody meant.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        let given = [
+            (FactName::Country, self.country.is_some()),
+            (FactName::Certificate, self.certificate.is_some()),
+            (FactName::DevicePosture, self.device_posture.is_some()),
+            (FactName::LinkedAppTokens, self.linked_app_tokens.is_some()),
+            (FactName::RiskLevel, self.risk.is_some()),
+            (FactName::IdentityProvider, self.provider.is_some()),
+            (FactName::Groups, self.groups.is_some()),
+        ];
+        let is_both = |(name, is_given): &(FactName, bool)| *is_given && self.absent.contains(name);
+        if given.iter().any(is_both) {
+            return Some("a fact is given, and listed in `absent`; leave out one of them");
+        }
+        let is_of_login = self.provider.is_some() || self.groups.is_some();
+        (is_of_login && self.email.is_none())
+            .then_some("`provider` and `groups` are facts of a login; add `email`")
+    }
+
     /// Builds the request, and asks about it.
     ///
     /// # Errors

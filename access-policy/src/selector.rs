@@ -44,6 +44,8 @@ fn import_block(place: &Place<'_>) -> Result<Vec<Rule>, Error> {
         .iter()
         .any(|selector| selector.is_array() || matches!(selector.node(), Node::Bool(_)));
     if is_of_provider_4 {
+        // A state writes every key, and an empty text for what was left out.
+        named.retain(|selector| !matches!(selector.node(), Node::String(text) if text.is_empty()));
         let rules = named.iter().map(import_values).collect::<Result<Vec<_>, _>>()?;
         let rules: Vec<Rule> = rules.into_iter().flatten().collect();
         let is_rule = !rules.is_empty() || named.iter().all(|selector| selector.node().is_inert());

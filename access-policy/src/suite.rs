@@ -8,7 +8,8 @@ use crate::{
     catalog::Model,
     decision::Decision,
     engine::Engine,
-    error::Error,
+    error::{Error, Kind},
+    limits,
     node::Node,
     outcome::{DenyClass, Named, Outcome},
     policy::Policy,
@@ -111,11 +112,15 @@ impl Suite {
     ///
     /// # Errors
     ///
-    /// When the text is not JSON, or has an unknown field.
+    /// When the text is not JSON, has an unknown field or outcome, contradicts itself, or expects nothing.
     pub fn from_json(text: &str) -> Result<Self, Error> {
         Node::from_json(text.as_bytes())?;
-        serde_json::from_str(text)
-            .map_err(|error| crate::error::Kind::Syntax(error.to_string()).into())
+        let suite: Self =
+            serde_json::from_str(text).map_err(|error| Kind::Syntax(error.to_string()))?;
+        if suite.expectations.is_empty() {
+            return Err(Kind::MissingField("expectations").into());
+        }
+        Ok(suite)
     }
 
     /// Asks the engine about every expectation.
@@ -222,8 +227,16 @@ impl<'de> Deserialize<'de> for Expectation {
         if expectation.expect.is_empty() {
             return Err(D::Error::missing_field("expect"));
         }
+        if !EXPECTED.contains(&&*expectation.expect) {
+            let found = limits::excerpt(&expectation.expect);
+            let known = EXPECTED.join("`, `");
+            return Err(D::Error::custom(format!("`{found}` is no outcome; known are `{known}`")));
+        }
         let text = serde_json::to_string(&Node::Object(rest)).map_err(D::Error::custom)?;
         expectation.scenario = serde_json::from_str(&text).map_err(D::Error::custom)?;
+        if let Some(problem) = expectation.scenario.contradiction() {
+            return Err(D::Error::custom(problem));
+        }
         Ok(expectation)
     }
 }
@@ -325,6 +338,27 @@ impl Seen {
         }
     }
 }
+
+/// What can be expected.
+const EXPECTED: [&str; 17] = [
+    "pass",
+    "allow",
+    "service auth",
+    "bypass",
+    "login",
+    "external",
+    "preflight",
+    "deny",
+    "deny identity",
+    "deny non_identity",
+    "deny missing_fact",
+    "deny no_application",
+    "deny ambiguous_path",
+    "deny token_invalid",
+    "deny token_forbidden",
+    "deny preflight",
+    "bad request",
+];
 
 /// The name of an outcome in expectations and audit records.
 pub(crate) fn outcome_name(outcome: Outcome) -> &'static str {

@@ -3,8 +3,9 @@
 use crate::{
     application::{Application, PolicyEntry},
     document::Place,
-    error::Error,
+    error::{Error, Kind},
     group::Group,
+    limits,
     list::List,
     organization::Organization,
     policies::Policies,
@@ -21,9 +22,7 @@ pub(crate) fn import(root: &Place<'_>, policies: &mut Policies) -> Result<(), Er
     let mut attached = Vec::new();
     if let Some(resources) = root.field("resources")? {
         for resource in resources.elements()? {
-            // Data sources only repeat what some resource holds.
-            let mode = resource.field("mode")?.map(|mode| mode.string()).transpose()?;
-            if mode.is_some_and(|mode| mode != "managed") {
+            if is_data_source(&resource)? {
                 continue;
             }
             let kind = resource.required("type")?.string()?;
@@ -39,8 +38,14 @@ pub(crate) fn import(root: &Place<'_>, policies: &mut Policies) -> Result<(), Er
     {
         import_module(&module, policies, &mut attached)?;
     }
-    attach(attached, policies);
+    attach(attached, root, policies);
     Ok(())
+}
+
+/// Data sources only repeat what some resource holds.
+fn is_data_source(resource: &Place<'_>) -> Result<bool, Error> {
+    let mode = resource.field("mode")?.map(|mode| mode.string()).transpose()?;
+    Ok(mode.is_some_and(|mode| mode != "managed"))
 }
 
 /// A policy of provider 4 that names its application.
@@ -54,6 +59,9 @@ fn import_module(
 ) -> Result<(), Error> {
     if let Some(resources) = module.field("resources")? {
         for resource in resources.elements()? {
+            if is_data_source(&resource)? {
+                continue;
+            }
             let kind = resource.required("type")?.string()?;
             if let Some(values) = resource.field("values")? {
                 values.keep(read(kind, &values, policies, attached));
@@ -99,12 +107,16 @@ fn read(
 }
 
 /// Gives policies to the applications they name, in order of precedence.
-fn attach(mut attached: Vec<Attached>, policies: &mut Policies) {
+fn attach(mut attached: Vec<Attached>, root: &Place<'_>, policies: &mut Policies) {
     attached.sort_by_key(|(_, precedence, _)| *precedence);
     for (owner, _, policy) in attached {
-        match policies.applications.iter_mut().find(|app| *app.id == *owner) {
-            Some(application) => application.policies.push(PolicyEntry::Inline(policy)),
-            None => policies.policies.push(policy),
+        let mut owners = policies.applications.iter_mut();
+        if let Some(application) = owners.find(|app| *app.id == *owner) {
+            application.policies.push(PolicyEntry::Inline(policy));
+        } else {
+            let id = limits::excerpt(&owner);
+            let error = root.error(Kind::UnresolvedReference { what: "application", id });
+            root.keep(Err::<(), _>(error));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A new module takes its place here.
-const ORDER: [&str; 67] = [
+const ORDER: [&str; 68] = [
     "limits",
     "steps",
     "error",
@@ -43,6 +43,7 @@ const ORDER: [&str; 67] = [
     "import",
     "answer",
     "catalog",
+    "terms",
     "outcome",
     "needs",
     "index",

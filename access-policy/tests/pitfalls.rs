@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+use std::time::Duration;
+
 use access_policy::{
     Application, Claim, DenyClass, Destination, EmailAddress, Engine, Fact, Identity, LintCode,
     Mode, Network, Outcome, Policies, Policy, Request, Rule, ServiceToken,
@@ -390,4 +392,193 @@ fn allowed_mail_entries_mean_what_they_say() {
     for text in ["@example.com", "*@*.example.com", "a*@example.com", "example.com", "*@a@b"] {
         assert!(Rule::from_allowed_mail(text).is_err(), "{text}");
     }
+}
+
+/// The stricter of two readings decides, with its session and what it demands besides.
+#[test]
+fn what_the_stricter_reading_demands_is_not_lost() {
+    let engine = engine(
+        r#"[
+        {"id": "o", "domain": "o.example", "session_duration": "24h", "policies": [
+            {"name": "all", "decision": "allow", "include": [{"email_domain": {"domain": "b.jp"}}]}]},
+        {"id": "oa", "domain": "o.example/admin", "session_duration": "10m", "policies": [
+            {"name": "few", "decision": "allow", "include": [{"email_domain": {"domain": "b.jp"}}],
+             "purpose_justification_required": true, "approval_required": true,
+             "approval_groups": [{"approvals_needed": 1, "email_addresses": ["c@b.jp"]}],
+             "mfa_config": {"allowed_authenticators": ["totp"]}}]}]"#,
+    );
+    let person = person("u@b.jp");
+    for path in ["/admin", "/ADMIN", "/admin;x", "/;/admin", "/%2561dmin"] {
+        let request = Request::new("o.example", path).unwrap().identity(&person);
+        let decision = engine.decide(&request);
+        assert_eq!(decision.application().map(|app| &*app.id), Some("oa"), "{path}");
+        assert_eq!(decision.session_duration(), Some(Duration::from_secs(600)), "{path}");
+        assert!(decision.obligations().is_some_and(|all| all.approval_required), "{path}");
+        assert!(decision.mfa().is_some(), "{path}");
+    }
+}
+
+#[test]
+fn readings_that_pass_on_different_terms_are_refused() {
+    let engine = engine(
+        r#"[
+        {"id": "o", "domain": "o.example", "session_duration": "10m", "policies": [
+            {"name": "all", "decision": "allow", "include": [{"everyone": {}}]}]},
+        {"id": "oa", "domain": "o.example/admin", "session_duration": "24h", "policies": [
+            {"name": "few", "decision": "allow", "include": [{"everyone": {}}],
+             "purpose_justification_required": true}]}]"#,
+    );
+    let person = person("u@b.jp");
+    let decide = |path| {
+        let request = Request::new("o.example", path).unwrap().identity(&person);
+        engine.decide(&request).outcome()
+    };
+    assert_eq!(decide("/ADMIN"), Outcome::Deny(DenyClass::AmbiguousPath));
+    assert_eq!(decide("/admin"), Outcome::Allow);
+    assert_eq!(decide("/other"), Outcome::Allow);
+}
+
+#[test]
+fn numbers_in_claims_equal_their_text() {
+    let engine = |value: &str| {
+        engine(&format!(
+            r#"[{{"domain": "app.example.com", "policies": [
+            {{"name": "no", "decision": "deny", "include": [{{"oidc": {{
+                "claim_name": "n", "claim_value": "{value}", "identity_provider_id": "{P}"}}}}]}},
+            {{"name": "yes", "decision": "allow", "include": [{{"everyone": {{}}}}]}}]}}]"#
+        ))
+    };
+    for (claim, value) in [
+        ("18446744073709551615", "18446744073709551615"),
+        ("1.5", "1.5"),
+        ("-0.25", "-0.25"),
+        ("2.0", "2"),
+        ("7", "7"),
+        ("[3, 1.5]", "1.5"),
+    ] {
+        let claim: Claim = serde_json::from_str(claim).unwrap();
+        let identity =
+            person("a@b.jp").provider(P).oidc_claims(vec![("n".to_owned(), claim.clone())]);
+        let outcome = outcome_for(&engine(value), &identity);
+        assert_eq!(outcome, Outcome::Deny(DenyClass::Identity), "{claim:?} {value}");
+        assert_eq!(outcome_for(&engine("1.50"), &identity), Outcome::Allow, "{claim:?}");
+    }
+}
+
+#[test]
+fn a_kind_that_is_misspelt_does_not_leave_a_host_open() {
+    for kind in ["self-hosted", "self_hosted ", "selfhosted"] {
+        let json = format!(
+            r#"[{{"type": "{kind}", "domain": "a.example", "policies": [
+                {{"name": "p", "decision": "deny", "include": [{{"everyone": {{}}}}]}}]}}]"#
+        );
+        let error = Policies::from_json(&json).unwrap_err();
+        assert_eq!(error.location(), Some("/0/type"), "{error}");
+        assert!(error.to_string().contains("`self_hosted`"), "{error}");
+    }
+    let upper = r#"[{"type": "SELF_HOSTED", "destinations": [{"type": "Public", "uri": "a.example"}],
+        "policies": [{"name": "p", "decision": "bypass", "include": [{"everyone": {}}]}]}]"#;
+    let engine = Engine::compile(Policies::from_json(upper).unwrap()).unwrap();
+    assert_eq!(outcome(&engine, "a.example", "/"), Outcome::Bypass);
+    let odd = r#"[{"domain": "a.example", "destinations": [{"type": "publik", "uri": "b.example"}],
+        "policies": [{"name": "p", "decision": "deny", "include": [{"everyone": {}}]}]}]"#;
+    let error = Policies::from_json(odd).unwrap_err();
+    assert_eq!(error.location(), Some("/0/destinations/0"), "{error}");
+}
+
+#[test]
+fn paths_that_origins_are_known_to_read_differently_are_refused_beside_a_closed_part() {
+    let engine = with_closed_part();
+    for path in [
+        "/public/.%00./secret",
+        "/public/..%0d/secret",
+        "/public/..%09/secret",
+        "/adm%09in",
+        "/adm\tin",
+        "/x/.%0a./admin",
+        "/%u0061dmin",
+        "/%%61dmin",
+        "/admin.",
+        "/admin./x",
+        "/admin%20",
+        "/admin::$DATA",
+        "/x/..%c0%afadmin",
+        "/a%2fb",
+    ] {
+        let Ok(request) = Request::new("app.example.com", path) else { continue };
+        let outcome = engine.decide(&request).outcome();
+        assert!(!outcome.is_pass(), "{path}: {outcome:?}");
+    }
+    assert_eq!(outcome(&engine, "app.example.com", "/v1.2/a.b"), Outcome::Bypass);
+}
+
+#[test]
+fn an_empty_text_is_refused_whoever_wrote_the_rule() {
+    let rules = [
+        Rule::CommonName("".into()),
+        Rule::ServiceToken("".into()),
+        Rule::DevicePosture("".into()),
+        Rule::Okta { name: "".into(), provider: P.into() },
+        Rule::Oidc { claim: "c".into(), value: "".into(), provider: P.into() },
+    ];
+    for rule in rules {
+        let app = Application::new("a")
+            .destination("a.example".parse().unwrap())
+            .policy(Policy::non_identity("p").include(rule.clone()));
+        let error = Engine::compile(Policies::new([app])).unwrap_err();
+        assert_eq!(error.location(), Some("/applications/0/policies/0/include/0"), "{rule:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_failed_or_is_one_page_of_several_is_not_the_whole() {
+    let app = r#"{"domain": "a.example", "policies": [
+        {"name": "p", "decision": "deny", "include": [{"everyone": {}}]}]}"#;
+    for (json, place) in [
+        (r#"{"success": false, "errors": [{"code": 1}], "result": []}"#.to_owned(), "/success"),
+        (
+            format!(
+                r#"{{"applications": [{app}], "policies": {{"success": false, "result": []}}}}"#
+            ),
+            "/policies/success",
+        ),
+        (
+            format!(
+                r#"{{"applications": [{app}], "organization": {{"success": false, "result": {{}}}}}}"#
+            ),
+            "/organization/success",
+        ),
+        (
+            format!(
+                r#"{{"success": true, "result": [{app}], "result_info": {{"total_count": 100}}}}"#
+            ),
+            "/result_info",
+        ),
+        (
+            format!(
+                r#"{{"success": true, "result": [{app}], "result_info": {{"total_pages": 2}}}}"#
+            ),
+            "/result_info",
+        ),
+    ] {
+        let error = Policies::from_json(&json).unwrap_err();
+        assert_eq!(error.location(), Some(place), "{json}: {error}");
+    }
+    let whole = format!(
+        r#"{{"success": true, "result": [{app}],
+        "result_info": {{"total_count": 1, "total_pages": 1, "page": 1, "count": 1, "per_page": 25}}}}"#
+    );
+    assert!(Policies::from_json(&whole).is_ok());
+}
+
+#[test]
+fn a_thousand_wildcards_are_checked_against_each_other_in_no_time() {
+    let policy = || Policy::bypass("p").include(Rule::Everyone);
+    let app = |n: usize| {
+        Application::new(format!("app {n}"))
+            .destination(format!("a.example/x{n}*/y").parse().unwrap())
+            .policy(policy())
+    };
+    let engine = Engine::compile(Policies::new((0..3_000).map(app))).unwrap();
+    assert_eq!(outcome(&engine, "a.example", "/x2999-b/y"), Outcome::Bypass);
 }
