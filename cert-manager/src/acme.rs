@@ -25,6 +25,8 @@ mod resource;
 mod session;
 mod solver;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 pub use crate::failure::{Failure, FailureClass, Identifier, Problem, Subproblem};
