@@ -7,7 +7,8 @@
 //!
 //! | To | Use |
 //! |---|---|
-//! | get a certificate | [`Acme::obtain`] |
+//! | get a certificate | [`Acme::obtain`], [`Acme::renew`] |
+//! | know when to renew it | [`Acme::renewal_info`] and [`lifecycle::decide`](crate::lifecycle::decide) |
 //! | answer at `/.well-known/acme-challenge/` | [`Http01`] |
 //! | answer in TLS handshakes | [`TlsAlpn01`] |
 //! | answer by DNS, or in a way of your own | [`Solver`] |
@@ -36,6 +37,7 @@ pub use self::{
     attempt::Attempt,
     challenge::{Challenge, ChallengeKind, HTTP_PREFIX},
     client::{Acme, Builder},
+    renewal::RenewalInfo,
     resource::{Directory, Meta},
     solver::{Http01, SolveError, Solver, TlsAlpn01, Work},
 };

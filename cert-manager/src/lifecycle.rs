@@ -7,7 +7,9 @@
 //! |---|---|
 //! | no leaf, unusable leaf, other names wanted | issue now |
 //! | 2/3 of L passed, or 1/2 if L is under 10 days, less up to R/10 of jitter | issue |
+//! | the authority names a window (RFC 9773) | issue at a time in it that the salt picks; no later than halfway through R |
 //! | 95% of L passed, or revoked | issue, at least once a minute |
+//! | the authority asked for patience | wait as long as it asked, whatever else holds |
 //! | failed before | wait 1, 10, 100 minutes, then a day, each ±20%; never over a tenth of what is left |
 //! | wall clock before the leaf's first second | do nothing: the clock is wrong |
 //!
@@ -35,7 +37,8 @@ use crate::certificate::Certificate;
 /// assert_eq!(decide(start + 4 * day, &View::of(leaf)).action, Action::Issue(Cause::Due));
 /// ```
 pub fn decide(now: SystemTime, view: &View) -> Decision {
-    let Some((leaf, plan)) = view.leaf.and_then(|leaf| Some((leaf, Plan::of(leaf)?))) else {
+    let plan = |leaf| Some((leaf, Plan::of(leaf, view.window)?));
+    let Some((leaf, plan)) = view.leaf.and_then(plan) else {
         let attempt =
             Attempt { cause: Cause::Missing, health: Health::Missing, remaining: Duration::ZERO };
         return attempt.decide(now, view, 0);
@@ -61,7 +64,7 @@ pub fn decide(now: SystemTime, view: &View) -> Decision {
     } else if now >= plan.critical {
         attempt(Cause::Critical, Health::Critical)
     } else if now >= plan.due {
-        attempt(Cause::Due, Health::Due)
+        attempt(if plan.is_asked { Cause::Asked } else { Cause::Due }, Health::Due)
     } else {
         Decision {
             action: Action::Sleep,
@@ -71,9 +74,9 @@ pub fn decide(now: SystemTime, view: &View) -> Decision {
     }
 }
 
-/// Returns when renewal of a leaf begins, or `None` if it ends before it starts.
+/// Returns when renewal of a leaf begins if its authority names no window, or `None` if it ends before it starts.
 pub fn due_at(leaf: Leaf) -> Option<SystemTime> {
-    Plan::of(leaf).map(|plan| plan.due)
+    Plan::of(leaf, None).map(|plan| plan.due)
 }
 
 /// What is known about one certificate.
@@ -86,8 +89,21 @@ pub struct View {
     pub names_changed: bool,
     /// Whether the authority took the leaf back.
     pub revoked: bool,
+    /// When the authority wishes it to be renewed.
+    pub window: Option<RenewalWindow>,
     /// Attempts that failed since the last success.
     pub failures: Failures,
+}
+
+/// When an authority wishes a certificate to be renewed (RFC 9773 section 4.2).
+///
+/// One that lies in the past says that the certificate was or will be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenewalWindow {
+    /// Its beginning.
+    pub start: SystemTime,
+    /// Its end; a window that ends before it begins counts as none.
+    pub end: SystemTime,
 }
 
 impl View {
@@ -126,13 +142,21 @@ pub struct Failures {
     pub count: u32,
     /// When the last one was.
     pub last: Option<SystemTime>,
+    /// Before this the authority does not want to be asked.
+    pub not_before: Option<SystemTime>,
 }
 
 impl Failures {
     /// Counts one more.
     #[must_use]
     pub fn and_one(self, now: SystemTime) -> Self {
-        Self { count: self.count.saturating_add(1), last: Some(now) }
+        Self { count: self.count.saturating_add(1), last: Some(now), not_before: None }
+    }
+
+    /// Heeds what the authority said about the last one.
+    #[must_use]
+    pub fn not_before(self, not_before: Option<SystemTime>) -> Self {
+        Self { not_before, ..self }
     }
 }
 
@@ -168,6 +192,8 @@ pub enum Cause {
     NamesChanged,
     /// Its time has come.
     Due,
+    /// The authority wishes it.
+    Asked,
     /// 95% of its life is over.
     Critical,
     /// The authority took it back.
@@ -197,17 +223,27 @@ pub enum Health {
 /// The points in time that a leaf's life defines.
 struct Plan {
     due: SystemTime,
+    is_asked: bool,
     critical: SystemTime,
     end: SystemTime,
 }
 
 impl Plan {
-    fn of(leaf: Leaf) -> Option<Self> {
+    fn of(leaf: Leaf, window: Option<RenewalWindow>) -> Option<Self> {
         let life = leaf.not_after.duration_since(leaf.not_before).ok()? + Duration::from_secs(1);
         let begin = if life < SHORT_LIFE { life / 2 } else { life / 3 * 2 };
-        let jitter = fraction(life.saturating_sub(begin) / 10, leaf.salt);
+        let rest = life.saturating_sub(begin);
+        let jitter = fraction(rest / 10, leaf.salt);
+        let own = leaf.not_before + begin.saturating_sub(jitter);
+        let asked = window.and_then(|window| {
+            let width = window.end.duration_since(window.start).ok()?;
+            let salt = leaf.salt ^ salt_of(window.start) ^ salt_of(window.end).rotate_left(1);
+            // However late it is, some of the life is left to try again in.
+            Some((window.start + fraction(width, salt)).min(leaf.not_before + begin + rest / 2))
+        });
         Some(Self {
-            due: leaf.not_before + begin.saturating_sub(jitter),
+            due: asked.unwrap_or(own),
+            is_asked: asked.is_some(),
             critical: leaf.not_before + life / 20 * 19,
             end: leaf.not_before + life,
         })
@@ -223,6 +259,12 @@ struct Attempt {
 
 impl Attempt {
     fn decide(&self, now: SystemTime, view: &View, salt: u64) -> Decision {
+        if let Some(until) = view.failures.not_before
+            && now < until
+            && until <= now + LONGEST_HOLD
+        {
+            return Decision { action: Action::Sleep, wake_at: until, health: self.health };
+        }
         let held_until = view.failures.last.and_then(|last| {
             let until = last + self.pause(view.failures.count, salt);
             // A failure that lies in the future was noted by a wrong clock.
@@ -255,6 +297,11 @@ fn fraction(whole: Duration, salt: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
+/// A number for a time.
+fn salt_of(time: SystemTime) -> u64 {
+    mix(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs())
+}
+
 /// The finalizer of `SplitMix64`: neighbouring inputs come out far apart.
 fn mix(salt: u64) -> u64 {
     let salt = salt.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -267,6 +314,8 @@ fn mix(salt: u64) -> u64 {
 const SHORT_LIFE: Duration = Duration::from_secs(10 * 86_400);
 /// Everything is looked at twice a day, whatever was planned.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(12 * 3600);
+/// No authority is obeyed for longer; a wrong clock may have noted such a time.
+const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
 /// Between attempts that cannot wait.
 const CRITICAL_RETRY: Duration = Duration::from_secs(60);
 /// Pauses after one, two, three and more failures, as Let's Encrypt advises.

@@ -4,7 +4,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use cert_manager::lifecycle::{Failures, Leaf, View, decide, due_at};
+use cert_manager::lifecycle::{
+    Action, Cause, Decision, Failures, Leaf, RenewalWindow, View, decide, due_at,
+};
 
 #[test]
 fn follows_the_table() {
@@ -33,6 +35,7 @@ fn follows_the_table() {
                 view.failures = Failures {
                     count: count.trim().parse().unwrap(),
                     last: Some(hours(last.trim().parse().unwrap())),
+                    not_before: None,
                 };
             }
             let now = hours(now.parse().unwrap());
@@ -79,12 +82,84 @@ fn a_renewal_that_is_due_stays_due() {
     for minute in 0..200 * 60 {
         let now = hours(0.0) + Duration::from_secs(60 * minute);
         let decision = decide(now, &View::of(leaf));
-        let is_due = decision.action != cert_manager::lifecycle::Action::Sleep;
+        let is_due = decision.action != Action::Sleep;
         assert!(is_due || !was_due, "minute {minute}");
         assert!(is_due || decision.wake_at > now, "minute {minute}");
         was_due = is_due;
     }
     assert!(was_due);
+}
+
+/// The windows that Let's Encrypt computes for 45 days and for 160 hours.
+#[test]
+fn a_window_of_the_authority_decides() {
+    for (life, start, end) in [(45.0 * 24.0, 709.2, 730.8), (160.0, 78.4, 81.6)] {
+        let mut picked = Vec::new();
+        for salt in 0..200 {
+            let leaf = Leaf {
+                not_before: hours(0.0),
+                not_after: hours(life) - Duration::from_secs(1),
+                salt,
+            };
+            let window = Some(RenewalWindow { start: hours(start), end: hours(end) });
+            let view = with(View::of(leaf), |view| view.window = window);
+            let Decision { action, .. } = decide(hours(start - 0.1), &view);
+            assert_eq!(action, Action::Sleep);
+            assert_eq!(decide(hours(end), &view).action, Action::Issue(Cause::Asked));
+            // All nodes pick the same time in it.
+            let first = (0..200).find(|step| {
+                let now = hours(start + (end - start) * f64::from(*step) / 200.0);
+                decide(now, &view).action != Action::Sleep
+            });
+            picked.push(first.unwrap_or(200));
+        }
+        picked.sort_unstable();
+        assert!(picked[10] < 40 && picked[190] > 160, "spread over the window: {picked:?}");
+    }
+}
+
+#[test]
+fn odd_windows_do_no_harm() {
+    let leaf =
+        Leaf { not_before: hours(0.0), not_after: hours(900.0) - Duration::from_secs(1), salt: 5 };
+    let view = |start, end| {
+        let window = Some(RenewalWindow { start: hours(start), end: hours(end) });
+        with(View::of(leaf), |view| view.window = window)
+    };
+    // It lies in the past: the certificate was taken back.
+    assert_eq!(decide(hours(10.0), &view(8.0, 9.0)).action, Action::Issue(Cause::Asked));
+    // After the end, or years away: no later than half of what is left.
+    let late = view(5_000.0, 6_000.0);
+    assert_eq!(decide(hours(749.0), &late).action, Action::Sleep);
+    assert_eq!(decide(hours(750.0), &late).action, Action::Issue(Cause::Asked));
+    // Backwards: as if there were none.
+    let backwards = decide(hours(10.0), &view(50.0, 40.0));
+    assert_eq!(backwards, decide(hours(10.0), &View::of(leaf)));
+    assert_eq!(decide(hours(40.0), &view(40.0, 40.0)).action, Action::Issue(Cause::Asked));
+}
+
+#[test]
+fn an_authority_that_asks_for_patience_gets_it() {
+    let leaf =
+        Leaf { not_before: hours(0.0), not_after: hours(168.0) - Duration::from_secs(1), salt: 5 };
+    let failures = Failures::default().and_one(hours(100.0)).not_before(Some(hours(103.0)));
+    // Even where time is short, and where a certificate was taken back.
+    let revoked = with(View::of(leaf), |view| view.revoked = true);
+    for view in [View::of(leaf), revoked, View::default()] {
+        let view = with(view, |view| view.failures = failures);
+        let decision = decide(hours(102.9), &view);
+        assert_eq!((decision.action, decision.wake_at), (Action::Sleep, hours(103.0)));
+        assert_ne!(decide(hours(103.0), &view).action, Action::Sleep);
+    }
+    // A time that a wrong clock noted is not waited for.
+    let failures = failures.not_before(Some(hours(9_000.0)));
+    let view = with(View::default(), |view| view.failures = failures);
+    assert_ne!(decide(hours(102.9), &view).action, Action::Sleep);
+}
+
+fn with(mut view: View, change: impl FnOnce(&mut View)) -> View {
+    change(&mut view);
+    view
 }
 
 fn hours(hours: f64) -> SystemTime {

@@ -186,6 +186,23 @@ async fn a_name_that_is_refused_is_named() {
     assert!(error.to_string().contains("deaf.example"), "{error}");
 }
 
+/// Debian's Pebble has no wishes; newer ones do.
+#[tokio::test]
+#[ignore = "needs pebble"]
+async fn a_certificate_is_renewed_where_the_authority_has_no_wishes() {
+    let pebble = Pebble::start(&Settings::default());
+    let acme = by_http(&pebble).build().unwrap();
+    let old = acme.obtain(&names(&["a.example"])).await.unwrap();
+    if let Some(info) = acme.renewal_info(&old).await.unwrap() {
+        let window = info.window.unwrap();
+        assert!(window.start > old.not_before() && window.end < old.not_after());
+    }
+    let new = acme.renew(&old).await.unwrap();
+    assert_ne!(new.serial(), old.serial());
+    assert_eq!(new.names(), old.names());
+    assert_ne!(new.key_pem().expose(), old.key_pem().expose(), "a new key each time");
+}
+
 #[tokio::test]
 #[ignore = "needs pebble"]
 async fn terms_are_agreed_to_by_people() {

@@ -18,8 +18,10 @@ use crate::{
         attempt::Attempt,
         challenge::{Challenge, ChallengeKind},
         connection::Connection,
+        http::Method,
         order::{Act, Order},
-        session::{Call, Goal, Handled, Session, Settings, To},
+        renewal::{RenewalInfo, renewal_id},
+        session::{Call, Goal, Handled, Session, Settings, To, bare},
         solver::Solver,
         stored::{
             StoredAccount, account_name, attempt_name, certificate_id, certificate_name, object,
@@ -106,8 +108,26 @@ impl Acme {
     ///
     /// As [`Acme::obtain`].
     pub async fn renew(&self, old: &Certificate) -> Result<Certificate, Error> {
-        let replaces = crate::acme::renewal::renewal_id(old);
+        // Others would not know what it means.
+        let replaces = self.renewal_url().await?.and_then(|_| renewal_id(old));
         self.obtain_in_place_of(old.names(), replaces).await
+    }
+
+    /// Asks when the authority wishes a certificate to be renewed (RFC 9773); `None` if it has no such wishes, or the
+    /// certificate does not name its issuer's key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::acme_failure`] if the authority was not reached.
+    pub async fn renewal_info(
+        &self,
+        certificate: &Certificate,
+    ) -> Result<Option<RenewalInfo>, Error> {
+        let url = self.renewal_url().await?;
+        let (Some(url), Some(id)) = (url, renewal_id(certificate)) else { return Ok(None) };
+        let url = format!("{}/{id}", url.trim_end_matches('/'));
+        let response = self.connection.send(bare(Method::Get, &url)).await?;
+        Ok(Some(RenewalInfo::of(&response, now())))
     }
 
     /// Tells the authority that a certificate must not be trusted any more. `reason` is a code of RFC 5280 section 5.3.1:
@@ -150,6 +170,22 @@ impl Acme {
             Ok(StoredAccount::of(session))
         })?;
         self.store_account(&stored)
+    }
+
+    /// Where the authority says when to renew, if it does.
+    async fn renewal_url(&self) -> Result<Option<String>, Error> {
+        self.restore_account()?;
+        let goal = Goal { to: To::Account, payload: String::new(), doing: "read the directory" };
+        let mut call = Call::default();
+        while let Some(request) =
+            self.with_session(|session| Ok(session.directory_request(&mut call, now())))?
+        {
+            let response = self.connection.send(request).await?;
+            self.with_session(|session| Ok(session.handle(&mut call, &goal, response, now())?))?;
+        }
+        self.with_session(|session| {
+            Ok(session.directory().and_then(|directory| directory.renewal_info.clone()))
+        })
     }
 
     async fn obtain_in_place_of(

@@ -107,10 +107,8 @@ impl Session {
         goal: &Goal,
         now: SystemTime,
     ) -> Result<Request, Failure> {
-        let is_stale = |(_, at): &(Directory, SystemTime)| *at + DIRECTORY_LIFE < now;
-        if self.directory.as_ref().is_none_or(is_stale) {
-            call.sent = Sent::Directory;
-            return Ok(bare(Method::Get, &self.settings.directory_url));
+        if let Some(request) = self.directory_request(call, now) {
+            return Ok(request);
         }
         let Some((directory, _)) = &self.directory else {
             return Err(Failure::new(FailureClass::Network, "read the directory"));
@@ -131,6 +129,15 @@ impl Session {
         let signed = self.key.sign(identity, Some(&nonce), &url, &payload);
         let body = signed.map_err(|error| unusable(&error, doing))?;
         Ok(Request { method: Method::Post, url, body })
+    }
+
+    /// What to send in order to know the directory; nothing if it is known.
+    pub(crate) fn directory_request(&self, call: &mut Call, now: SystemTime) -> Option<Request> {
+        let is_stale = |(_, at): &(Directory, SystemTime)| *at + DIRECTORY_LIFE < now;
+        self.directory.as_ref().is_none_or(is_stale).then(|| {
+            call.sent = Sent::Directory;
+            bare(Method::Get, &self.settings.directory_url)
+        })
     }
 
     /// Takes what came back for the last request.
@@ -316,7 +323,7 @@ fn newest(nonces: &mut VecDeque<(String, SystemTime)>, now: SystemTime) -> Optio
     nonces.pop_back().map(|(nonce, _)| nonce)
 }
 
-fn bare(method: Method, url: &str) -> Request {
+pub(crate) fn bare(method: Method, url: &str) -> Request {
     Request { method, url: url.to_owned(), body: String::new() }
 }
 
