@@ -216,6 +216,16 @@ async fn too_many_log_outs_lead_to_new_logins_and_revive_none() {
 }
 
 #[tokio::test]
+async fn an_empty_name_ends_nobody_else() {
+    let revocations = Revocations::new();
+    let issued = revocations.epoch(START).await.unwrap();
+    revocations.revoke(&RevocationKey::login(""), START).await.unwrap();
+    revocations.revoke(&RevocationKey::subject(""), START).await.unwrap();
+    assert!(!revocations.is_revoked("alice", "", issued));
+    assert!(!revocations.is_revoked("", "nonce", issued));
+}
+
+#[tokio::test]
 async fn a_clock_that_jumps_ahead_and_back_revives_nobody() {
     let revocations = Revocations::new();
     let issued = revocations.epoch(START).await.unwrap();

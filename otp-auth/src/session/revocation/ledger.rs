@@ -27,10 +27,11 @@ impl Ledger {
     }
 
     pub(super) fn is_revoked(&self, subject: &str, login: &str, issued: Epoch) -> bool {
-        let is_later = |found: Option<&Epoch>| found.is_some_and(|epoch| issued < *epoch);
-        issued < self.floor
-            || is_later(self.subjects.get(subject))
-            || is_later(self.logins.get(login))
+        // What has no name can't be revoked by it: a service has no login, a session no `identity_nonce`.
+        let is_later = |names: &HashMap<Box<str>, Epoch>, name: &str| {
+            !name.is_empty() && names.get(name).is_some_and(|epoch| issued < *epoch)
+        };
+        issued < self.floor || is_later(&self.subjects, subject) || is_later(&self.logins, login)
     }
 
     pub(super) fn note(&mut self, key: &RevocationKey, epoch: Epoch) {
