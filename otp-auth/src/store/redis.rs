@@ -171,8 +171,7 @@ impl RedisStore {
         kind: ChargeKind,
     ) -> Result<Taken, Error> {
         let mut call = self.scripts.tally.key(self.budget_key(key));
-        push_charge(&mut call, budget);
-        call.arg(u8::from(kind == ChargeKind::Take));
+        call.arg(rules(budget)).arg(u8::from(kind == ChargeKind::Take));
         let waits: Vec<u64> = self.invoke(&call).await?;
         Ok(taken(waits.first().copied().unwrap_or(u64::MAX)))
     }
@@ -189,11 +188,11 @@ impl fmt::Debug for RedisStore {
 impl Store for RedisStore {
     async fn insert(&self, challenge: &Challenge, _now: Timestamp) -> Result<Inserted, Error> {
         let mut call = self.scripts.insert.key(self.challenge_key(challenge.id()));
-        call.arg(challenge.to_bytes())
-            .arg(challenge.generation())
-            .arg(challenge.tries())
+        call.arg(challenge.tries())
             .arg(challenge.issued().as_unix_millis())
-            .arg(challenge.lifetime_millis);
+            .arg(challenge.lifetime_millis)
+            .arg(challenge.generation())
+            .arg(challenge.to_bytes());
         let is_new: bool = self.invoke(&call).await?;
         Ok(if is_new { Inserted::Inserted } else { Inserted::Exists })
     }
@@ -257,18 +256,17 @@ impl Store for RedisStore {
         _now: Timestamp,
     ) -> Result<(), Error> {
         let mut call = self.scripts.give_back.key(self.budget_key(key));
-        push_charge(&mut call, budget);
-        call.arg(u8::from(refund == Refund::Succeeded));
+        call.arg(rules(budget)).arg(u8::from(refund == Refund::Succeeded));
         self.invoke(&call).await
     }
 
     async fn tally(&self, charges: &[Charge<'_>], _now: Timestamp) -> Result<Tally, Error> {
         let mut call = self.scripts.tally.prepare_invoke();
         for charge in charges {
-            call.key(self.budget_key(&charge.key));
-            push_charge(&mut call, charge.budget);
-            call.arg(u8::from(charge.kind == ChargeKind::Take));
+            call.key(self.budget_key(&charge.key)).arg(rules(charge.budget));
         }
+        let takes = charges.iter().map(|charge| u8::from(charge.kind == ChargeKind::Take) + b'0');
+        call.arg(takes.collect::<Vec<u8>>());
         let waits: Vec<u64> = self.invoke(&call).await?;
         let mut tally = Tally::default();
         for (charge, wait) in charges.iter().zip(waits) {
@@ -283,10 +281,10 @@ impl Store for RedisStore {
         id: ChallengeId,
         _now: Timestamp,
     ) -> Result<Guess, Error> {
-        let mut call = self.scripts.guess.prepare_invoke();
+        let script = if charges.is_empty() { &self.scripts.reserve } else { &self.scripts.guess };
+        let mut call = script.prepare_invoke();
         for charge in charges {
-            call.key(self.budget_key(&charge.key));
-            push_charge(&mut call, charge.budget);
+            call.key(self.budget_key(&charge.key)).arg(rules(charge.budget));
         }
         call.key(self.challenge_key(id));
         match self.invoke::<Value>(&call).await? {
@@ -319,8 +317,7 @@ impl Store for RedisStore {
     ) -> Result<bool, Error> {
         let mut call = self.scripts.accept.prepare_invoke();
         for charge in charges {
-            call.key(self.budget_key(&charge.key));
-            push_charge(&mut call, charge.budget);
+            call.key(self.budget_key(&charge.key)).arg(rules(charge.budget));
         }
         call.key(self.challenge_key(id)).arg(generation);
         self.invoke_durably(&call).await
@@ -337,15 +334,18 @@ fn read(id: ChallengeId, (record, issued, lifetime): &Found) -> Result<Challenge
     Ok(Challenge { issued, lifetime_millis: *lifetime, ..challenge })
 }
 
-/// Number of rules, limit and pause of a row, then interval and capacity of each rule; in milliseconds.
-fn push_charge(call: &mut ScriptInvocation<'_>, budget: &Budget) {
-    let row = budget.row();
-    call.arg(budget.rules().len())
-        .arg(row.map_or(0, |row| row.limit()))
-        .arg(row.map_or(0, |row| millis(row.pause())));
-    for rule in budget.rules() {
-        call.arg(millis(rule.interval())).arg(millis(rule.capacity()));
+/// Interval and capacity of three rules, then limit and pause of a row, as doubles: milliseconds are exact up
+/// to 2^53.
+fn rules(budget: &Budget) -> Vec<u8> {
+    let mut numbers = [0.0; 8];
+    for (pair, rule) in numbers.chunks_exact_mut(2).zip(budget.rules()) {
+        pair.copy_from_slice(&[millis(rule.interval()), millis(rule.capacity())]);
     }
+    if let Some(row) = budget.row() {
+        numbers[6] = f64::from(row.limit());
+        numbers[7] = millis(row.pause());
+    }
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
 fn taken(wait_millis: u64) -> Taken {
@@ -355,8 +355,9 @@ fn taken(wait_millis: u64) -> Taken {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// No rule is longer than 366 days, so this is exact.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000.0).round()
 }
 
 /// A server that has not answered by then is away.

@@ -68,7 +68,7 @@ impl Redis {
 
     pub(crate) async fn command(&self, command: &[&str]) -> String {
         let output = Command::new("redis-cli").arg("-s").arg(self.socket()).args(command).output();
-        String::from_utf8(output.await.unwrap().stdout).unwrap().trim().to_owned()
+        String::from_utf8_lossy(&output.await.unwrap().stdout).trim().to_owned()
     }
 
     /// How often scripts were called by their hash, and how many commands came that were no script.

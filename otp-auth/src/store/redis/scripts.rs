@@ -1,4 +1,7 @@
 //! What runs inside the server: each script is one atomic step.
+//!
+//! The interpreter costs more than the commands, so values are packed (`struct`) and not parsed: a challenge
+//! is one string, of which a try changes one byte; a budget is five numbers; its rules come as eight.
 
 use std::sync::OnceLock;
 
@@ -12,6 +15,8 @@ pub(super) struct Scripts {
     pub(super) tally: Script,
     pub(super) give_back: Script,
     pub(super) guess: Script,
+    /// A guess without budgets.
+    pub(super) reserve: Script,
     pub(super) accept: Script,
 }
 
@@ -23,12 +28,13 @@ impl Scripts {
             let script = |parts: &[&str]| Script::new(&[&[NOW], parts].concat().concat());
             Self {
                 insert: script(&[INSERT]),
-                look_up: script(&[ALIVE, LOOK_UP]),
-                replace: script(&[ALIVE, REPLACE]),
-                tally: script(&[BUDGETS, TALLY]),
-                give_back: script(&[BUDGETS, GIVE_BACK]),
-                guess: script(&[BUDGETS, ALIVE, GUESS]),
-                accept: script(&[BUDGETS, ALIVE, ACCEPT]),
+                look_up: script(&[LOOK_UP]),
+                replace: script(&[REPLACE]),
+                tally: script(&[SETTLE, TAKE, TALLY]),
+                give_back: script(&[SETTLE, RETURN, GIVE_BACK]),
+                guess: script(&[SETTLE, TAKE, GUESS]),
+                reserve: script(&[GUESS]),
+                accept: script(&[SETTLE, RETURN, ACCEPT]),
             }
         })
     }
@@ -40,129 +46,119 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 ";
 
-/// `KEYS[1]` the challenge; `ARGV` record, generation, tries, issued, lifetime. In the hash: `r` record, `g`
-/// generation, `l` limit of tries, `n` tries spent, `i` issued by the node's clock, `f` lifetime, `a` made at and `e`
-/// ends at by ours, `u` used.
+/// `KEYS[1]` the challenge; `ARGV` tries, issued, lifetime, generation, record. The value: tries spent, whether used,
+/// limit of tries (a byte each); made at and ends at by the server's clock, issued by the node's, lifetime,
+/// generation (a double each); the record from byte 44.
 const INSERT: &str = r"
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'r', ARGV[1], 'g', ARGV[2], 'l', ARGV[3], 'i', ARGV[4], 'f', ARGV[5],
-    'a', string.format('%.0f', now), 'e', string.format('%.0f', now + ARGV[5]), 'n', 0)
-redis.call('PEXPIRE', KEYS[1], ARGV[5] + 60000)
-return 1
+local value = struct.pack('>BBBddddd', 0, 0, ARGV[1], now, now + ARGV[3], ARGV[2], ARGV[3], ARGV[4]) .. ARGV[5]
+if redis.call('SET', KEYS[1], value, 'NX', 'PX', ARGV[3] + 60000) then return 1 end
+return 0
 ";
 
-/// Whether a challenge that was made at `a` and ends at `e` lives: not after its end, and not long before
-/// its beginning, which is where a clock that was set back would be.
-const ALIVE: &str = r"
-local function alive(a, e)
-    return now < tonumber(e) and now + 5000 >= tonumber(a)
-end
-";
-
-/// `KEYS[1]` the challenge. Gives record, issued, lifetime, or nothing.
+/// `KEYS[1]` the challenge. Gives record, issued, lifetime, or nothing. Alive is what has not ended, and was not made
+/// in the future, where a clock that was set back would have it.
 const LOOK_UP: &str = r"
-local r = redis.call('HMGET', KEYS[1], 'r', 'a', 'e', 'u', 'i', 'f')
-if not r[1] or r[4] or not alive(r[2], r[3]) then return nil end
-return {r[1], r[5], r[6]}
+local value = redis.call('GET', KEYS[1])
+if not value then return nil end
+local _, used, _, made, ends, issued, lifetime = struct.unpack('>BBBddddd', value)
+if used == 1 or now >= ends or now + 5000 < made then return nil end
+return {string.sub(value, 44), issued, lifetime}
 ";
 
 /// `KEYS[1]` the challenge; `ARGV` the generation to replace, the new one, the new record. The beginning, the end
 /// and the count stay.
 const REPLACE: &str = r"
-local r = redis.call('HMGET', KEYS[1], 'g', 'a', 'e', 'u')
-if not r[1] or r[4] or tonumber(r[1]) ~= tonumber(ARGV[1]) or not alive(r[2], r[3]) then return 0 end
-redis.call('HSET', KEYS[1], 'g', ARGV[2], 'r', ARGV[3])
+local value = redis.call('GET', KEYS[1])
+if not value then return 0 end
+local spent, used, limit, made, ends, issued, lifetime, generation = struct.unpack('>BBBddddd', value)
+if used == 1 or now >= ends or now + 5000 < made or generation ~= tonumber(ARGV[1]) then return 0 end
+value = struct.pack('>BBBddddd', spent, used, limit, made, ends, issued, lifetime, ARGV[2]) .. ARGV[3]
+redis.call('SET', KEYS[1], value, 'KEEPTTL')
 return 1
 ";
 
 /// Budgets as in `throttle/state.rs`. A value holds three moments at which the rules are full again, the row, and
-/// the last moment; it expires when it says no more than an absent one.
-const BUDGETS: &str = r"
-local argument = 0
-local function next_argument()
-    argument = argument + 1
-    return tonumber(ARGV[argument])
+/// the last moment; it expires when it says no more than an absent one. Rules are interval and capacity of
+/// three, zeros for those that are not there, then limit and pause of a row.
+const SETTLE: &str = r"
+local pack, unpack_struct = struct.pack, struct.unpack
+local function settle(value, rules)
+    local i1, c1, i2, c2, i3, c3, limit, pause = unpack_struct('>dddddddd', rules)
+    local f1, f2, f3, row, last = now, now, now, 0, 0
+    if value then f1, f2, f3, row, last = unpack_struct('>ddddd', value) end
+    local wait = 0
+    if f1 < now then f1 = now elseif f1 > now + c1 then f1 = now + c1 end
+    if f1 + i1 - now - c1 > wait then wait = f1 + i1 - now - c1 end
+    if c2 > 0 then
+        if f2 < now then f2 = now elseif f2 > now + c2 then f2 = now + c2 end
+        if f2 + i2 - now - c2 > wait then wait = f2 + i2 - now - c2 end
+    end
+    if c3 > 0 then
+        if f3 < now then f3 = now elseif f3 > now + c3 then f3 = now + c3 end
+        if f3 + i3 - now - c3 > wait then wait = f3 + i3 - now - c3 end
+    end
+    if limit > 0 then
+        if last > now then last = now end
+        if last + pause <= now then row = 0 end
+        if row >= limit and last + pause - now > wait then wait = last + pause - now end
+    end
+    return wait, f1, f2, f3, row, last, i1, i2, i3, limit, pause
 end
-local function read_rules()
-    local b = {n = next_argument(), limit = next_argument(), pause = next_argument(), interval = {}, capacity = {}}
-    for i = 1, b.n do
-        b.interval[i] = next_argument()
-        b.capacity[i] = next_argument()
-    end
-    return b
-end
-local function load(key, b)
-    local s = {0, 0, 0, 0, 0}
-    local stored = redis.call('GET', key)
-    if stored then
-        local one, two, three, row, last = string.match(stored, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
-        s = {tonumber(one), tonumber(two), tonumber(three), tonumber(row), tonumber(last)}
-    end
-    for i = 1, b.n do
-        s[i] = math.min(math.max(s[i], now), now + b.capacity[i])
-    end
-    s[5] = math.min(s[5], now)
-    if b.limit == 0 or s[5] + b.pause <= now then s[4] = 0 end
-    return s
-end
-local function wait(s, b)
-    local longest = 0
-    for i = 1, b.n do
-        longest = math.max(longest, s[i] + b.interval[i] - now - b.capacity[i])
-    end
-    if b.limit > 0 and s[4] >= b.limit then
-        longest = math.max(longest, s[5] + b.pause - now)
-    end
-    return longest
-end
-local function save(key, s, b)
-    local ends = 0
-    for i = 1, b.n do ends = math.max(ends, s[i]) end
-    if s[4] > 0 then ends = math.max(ends, s[5] + b.pause) end
-    if ends <= now then
-        redis.call('DEL', key)
-    else
-        redis.call('SET', key, string.format('%.0f %.0f %.0f %.0f %.0f', s[1], s[2], s[3], s[4], s[5]),
-            'PXAT', string.format('%.0f', ends))
-    end
-end
-local function advance(key, s, b)
-    for i = 1, b.n do s[i] = s[i] + b.interval[i] end
-    if b.limit > 0 then
-        s[4] = s[4] + 1
-        s[5] = now
-    end
-    save(key, s, b)
-end
-local function give_back(key, b, succeeded)
-    local s = load(key, b)
-    for i = 1, b.n do s[i] = math.max(s[i] - b.interval[i], 0) end
-    if succeeded then s[4] = 0 else s[4] = math.max(s[4] - 1, 0) end
-    save(key, s, b)
+local function ends(f1, f2, f3, row, last, pause)
+    local at = f1
+    if f2 > at then at = f2 end
+    if f3 > at then at = f3 end
+    if row > 0 and last + pause > at then at = last + pause end
+    return at
 end
 ";
 
-/// `KEYS` the budgets; `ARGV` for each its rules and whether to take. Gives for each how long to wait, up to
-/// the first that has nothing to take.
+/// What a value is after one was taken, and when that ends; or how long to wait.
+const TAKE: &str = r"
+local function take(value, rules)
+    local wait, f1, f2, f3, row, last, i1, i2, i3, limit, pause = settle(value, rules)
+    if wait > 0 then return wait end
+    if limit > 0 then row, last = row + 1, now end
+    f1, f2, f3 = f1 + i1, f2 + i2, f3 + i3
+    return 0, pack('>ddddd', f1, f2, f3, row, last), ends(f1, f2, f3, row, last, pause)
+end
+";
+
+/// Returns what was taken.
+const RETURN: &str = r"
+local function give_back(key, value, rules, succeeded)
+    local _, f1, f2, f3, row, last, i1, i2, i3, _, pause = settle(value, rules)
+    if succeeded or row == 0 then row = 0 else row = row - 1 end
+    f1, f2, f3 = f1 - i1, f2 - i2, f3 - i3
+    local at = ends(f1, f2, f3, row, last, pause)
+    if at <= now then
+        redis.call('DEL', key)
+    else
+        redis.call('SET', key, pack('>ddddd', f1, f2, f3, row, last), 'PXAT', at)
+    end
+end
+";
+
+/// `KEYS` the budgets; `ARGV` for each its rules, then for each a digit: 1 to take. Gives for each how long to wait,
+/// up to the first that has nothing to take.
 const TALLY: &str = r"
-local waits = {}
+local values, waits = redis.call('MGET', unpack(KEYS)), {}
 for k = 1, #KEYS do
-    local b = read_rules()
-    local takes = next_argument() == 1
-    local s = load(KEYS[k], b)
-    waits[k] = wait(s, b)
-    if takes then
-        if waits[k] > 0 then return waits end
-        advance(KEYS[k], s, b)
+    if string.byte(ARGV[#KEYS + 1], k) == 49 then
+        local wait, left, at = take(values[k], ARGV[k])
+        waits[k] = wait
+        if wait > 0 then return waits end
+        redis.call('SET', KEYS[k], left, 'PXAT', at)
+    else
+        waits[k] = (settle(values[k], ARGV[k]))
     end
 end
 return waits
 ";
 
-/// `KEYS[1]` the budget; `ARGV` its rules and whether it was a success.
+/// `KEYS[1]` the budget; `ARGV` its rules and 1 for a success.
 const GIVE_BACK: &str = r"
-local b = read_rules()
-give_back(KEYS[1], b, next_argument() == 1)
+give_back(KEYS[1], redis.call('GET', KEYS[1]), ARGV[1], ARGV[2] == '1')
 return nil
 ";
 
@@ -170,32 +166,35 @@ return nil
 /// which budget has nothing, from 0; or -1 exhausted, -2 used, -3 expired, -4 unknown. Nothing is written
 /// unless a try is granted.
 const GUESS: &str = r"
-local rules, states = {}, {}
-for k = 1, #KEYS - 1 do
-    rules[k] = read_rules()
-    states[k] = load(KEYS[k], rules[k])
-    if wait(states[k], rules[k]) > 0 then return k - 1 end
+local count = #KEYS - 1
+local values = redis.call('MGET', unpack(KEYS))
+local left, at = {}, {}
+for k = 1, count do
+    local wait
+    wait, left[k], at[k] = take(values[k], ARGV[k])
+    if wait > 0 then return k - 1 end
 end
-local key = KEYS[#KEYS]
-local r = redis.call('HMGET', key, 'r', 'a', 'e', 'u', 'n', 'l', 'i', 'f')
-if not r[1] then return -4 end
-if r[4] then return -2 end
-if not alive(r[2], r[3]) then return -3 end
-if tonumber(r[5]) >= tonumber(r[6]) then return -1 end
-local number = redis.call('HINCRBY', key, 'n', 1)
-for k = 1, #KEYS - 1 do advance(KEYS[k], states[k], rules[k]) end
-return {number, r[1], r[7], r[8]}
+local value = values[count + 1]
+if not value then return -4 end
+local spent, used, limit, made, ends, issued, lifetime = struct.unpack('>BBBddddd', value)
+if used == 1 then return -2 end
+if now >= ends or now + 5000 < made then return -3 end
+if spent >= limit then return -1 end
+redis.call('SETRANGE', KEYS[count + 1], 0, string.char(spent + 1))
+for k = 1, count do redis.call('SET', KEYS[k], left[k], 'PXAT', at[k]) end
+return {spent + 1, string.sub(value, 44), issued, lifetime}
 ";
 
 /// `KEYS` budgets, then the challenge; `ARGV` the rules of each, then the generation. Uses the code up, and
 /// returns to the budgets what the try took.
 const ACCEPT: &str = r"
-local rules = {}
-for k = 1, #KEYS - 1 do rules[k] = read_rules() end
-local key = KEYS[#KEYS]
-local r = redis.call('HMGET', key, 'g', 'a', 'e', 'u')
-if not r[1] or r[4] or tonumber(r[1]) ~= next_argument() or not alive(r[2], r[3]) then return 0 end
-redis.call('HSET', key, 'u', 1)
-for k = 1, #KEYS - 1 do give_back(KEYS[k], rules[k], true) end
+local count = #KEYS - 1
+local values = redis.call('MGET', unpack(KEYS))
+local value = values[count + 1]
+if not value then return 0 end
+local _, used, _, made, ends, _, _, generation = struct.unpack('>BBBddddd', value)
+if used == 1 or now >= ends or now + 5000 < made or generation ~= tonumber(ARGV[count + 1]) then return 0 end
+redis.call('SETRANGE', KEYS[count + 1], 1, string.char(1))
+for k = 1, count do give_back(KEYS[k], values[k], ARGV[k], true) end
 return 1
 ";
