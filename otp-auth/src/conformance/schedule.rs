@@ -86,6 +86,7 @@ impl<T> Future for Schedule<'_, T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<T>> {
         let this = &mut *self;
         this.parent.set(context.waker());
+        let mut steps = 0;
         loop {
             let running = this.tasks.iter().filter(|slot| slot.is_running()).count();
             if running == 0 {
@@ -109,12 +110,19 @@ impl<T> Future for Schedule<'_, T> {
                 return Poll::Pending;
             }
             this.waits = 0;
+            // An executor may hold back its own futures (a budget for each turn) until it has had one.
+            if steps >= STEPS_A_TURN {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if step_together {
+                steps += ready.len();
                 while !ready.is_empty() {
                     let next = ready.swap_remove(this.dice.below(ready.len()));
                     this.tasks[next].step();
                 }
             } else {
+                steps += 1;
                 let next = this.choose(&ready);
                 this.tasks[next].step();
             }
@@ -194,6 +202,9 @@ impl Parent {
 /// How often the executor may look at its sockets before those that can go on do.
 const PATIENCE: u32 = 64;
 
+/// Each step may use several of the 128 that tokio allows.
+const STEPS_A_TURN: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use super::super::pause;
@@ -230,6 +241,27 @@ mod tests {
             schedules.insert(schedule);
         }
         assert!(schedules.len() > 100, "{}", schedules.len());
+    }
+
+    /// Tokio lets a task use its channels 128 times a turn, then says "later" and wakes at once.
+    #[tokio::test]
+    async fn an_executor_that_holds_its_futures_back_gets_its_turn() {
+        for seed in 0..8 {
+            let tasks = (0..8).map(|_| -> Task<'_, usize> {
+                Box::pin(async move {
+                    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+                    for number in 0..200 {
+                        sender.send(number).await.unwrap();
+                        assert_eq!(receiver.recv().await, Some(number));
+                    }
+                    200
+                })
+            });
+            let all = tokio::time::timeout(std::time::Duration::from_secs(60), async move {
+                run(tasks.collect(), seed).await
+            });
+            assert_eq!(all.await.unwrap(), [200; 8]);
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
