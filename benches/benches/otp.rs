@@ -25,6 +25,18 @@ fn sign_ins(criterion: &mut Criterion) {
     group.bench_function("begin", |bencher| {
         bencher.iter(|| runtime.block_on(login.begin(&sign_in(), clock.next())));
     });
+    group.bench_function("submit, wrong code", |bencher| {
+        bencher.iter_batched_ref(
+            || {
+                let now = clock.next();
+                let begun = runtime.block_on(login.begin(&sign_in(), now));
+                let (begun, _) = begun.expect("the store works");
+                (begun.nonce.to_string(), begun.flow_cookie.expose(), now)
+            },
+            |(nonce, cookie, now)| runtime.block_on(login.submit(nonce, cookie, "000000", *now)),
+            BatchSize::SmallInput,
+        );
+    });
     group.bench_function("begin and submit", |bencher| {
         bencher.iter(|| runtime.block_on(prove(&login, clock.next())));
     });
@@ -98,6 +110,10 @@ fn login() -> Login {
     Login::builder(store, pepper, Arc::new(random), host)
         .mail_budget(wide())
         .start_budget(wide())
+        .failure_budget(wide())
+        .short_code_budget(wide())
+        .deployment_budget(wide())
+        .danger_accept_risk(1.0, 1.0)
         .build()
         .expect("good settings")
 }

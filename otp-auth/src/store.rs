@@ -132,13 +132,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     ) -> Result<Guess, Error> {
         for (index, charge) in charges.iter().enumerate() {
             if !self.take(&charge.key, charge.budget, now).await?.is_taken() {
-                self.undo(&charges[..index], now).await?;
+                undo(self, &charges[..index], now).await?;
                 return Ok(Guess::OverBudget { index });
             }
         }
         let reserved = self.reserve(id, now).await?;
         if !matches!(reserved, Reserved::Granted { .. }) {
-            self.undo(charges, now).await?;
+            undo(self, charges, now).await?;
         }
         Ok(Guess::Reserved(reserved))
     }
@@ -160,15 +160,6 @@ pub trait Store: fmt::Debug + Send + Sync {
             }
         }
         Ok(is_first)
-    }
-
-    /// Gives everything back that was taken for a try which was not granted.
-    #[doc(hidden)]
-    async fn undo(&self, charges: &[Charge<'_>], now: Timestamp) -> Result<(), Error> {
-        for charge in charges {
-            self.give_back(&charge.key, charge.budget, Refund::Undone, now).await?;
-        }
-        Ok(())
     }
 }
 
@@ -268,4 +259,16 @@ pub enum Guess {
         /// Which of the charges.
         index: usize,
     },
+}
+
+/// Gives everything back that was taken for a try which was not granted.
+async fn undo<S: Store + ?Sized>(
+    store: &S,
+    charges: &[Charge<'_>],
+    now: Timestamp,
+) -> Result<(), Error> {
+    for charge in charges {
+        store.give_back(&charge.key, charge.budget, Refund::Undone, now).await?;
+    }
+    Ok(())
 }

@@ -63,6 +63,61 @@ async fn both_take_the_same_steps_and_see_the_same_answers() {
     assert!(histories[0].0.len() > 40);
 }
 
+/// 200 conversations drawn at random: exhausted, expired, resent too early and in time, malformed, over each
+/// budget, guessed at until codes are longer.
+#[tokio::test]
+async fn no_conversation_tells_admitted_from_denied() {
+    let mut longer = 0;
+    for seed in 0..200u64 {
+        let mut histories = Vec::new();
+        for admission in [Admission::Admitted, Admission::Denied] {
+            let store = Arc::new(Recording::default());
+            let login = login_with(store.clone());
+            let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut below = |bound: u64| {
+                dice ^= dice << 13;
+                dice ^= dice >> 7;
+                dice ^= dice << 17;
+                dice % bound
+            };
+            let (mut secs, mut seen, mut visitor) = (0, Vec::new(), None);
+            for step in 0..60 {
+                secs += match below(6) {
+                    0 => 1,
+                    1 => 5,
+                    2 | 3 => 61,
+                    4 => 300,
+                    _ => 4_000,
+                };
+                match (&visitor, below(8)) {
+                    (None, _) | (_, 0) => {
+                        let client = format!("203.0.{}.7", below(4));
+                        let begin = sign_in_from("alice@example.jp", admission, &client);
+                        let (begun, dispatch) = login.begin(&begin, after(secs)).await.unwrap();
+                        let digits = begun.code_length.digits();
+                        longer += usize::from(digits == 9);
+                        seen.push(format!("{step} {digits} {}", begun.expires));
+                        assert!(admission == Admission::Admitted || dispatch.mail().is_none());
+                        visitor = Some((Visitor::of((begun, dispatch)), digits));
+                    }
+                    (Some((visitor, _)), 1) => {
+                        let resent = visitor.resend(&login, admission, after(secs)).await;
+                        seen.push(format!("{step} {}", resent.is_some()));
+                    }
+                    (Some((visitor, digits)), typed) => {
+                        let input = if typed == 2 { "12a" } else { &"123456789"[..*digits] };
+                        let verdict = visitor.submit(&login, input, after(secs)).await;
+                        seen.push(format!("{step} {:?}", outward(&verdict)));
+                    }
+                }
+            }
+            histories.push((store.take_steps(), seen));
+        }
+        assert_eq!(histories[0], histories[1], "seed {seed}");
+    }
+    assert!(longer > 10, "{longer} of the codes were longer");
+}
+
 #[tokio::test]
 async fn a_denied_address_gets_no_mail_and_the_operator_hears_why() {
     let login = login();
