@@ -400,7 +400,8 @@ async fn a_japanese_visitor_signs_in_with_full_width_digits() {
     for _ in 0..10 {
         let again = other.enter_code(&page, "12345").await;
         assert_eq!(again.status, 400);
-        assert!(again.text().contains(Locale::En.text("code.error.malformed")));
+        let digits = [("digits", Locale::En.text("digits.six"))];
+        assert!(again.text().contains(&Locale::En.fill("code.error.malformed", &digits)));
     }
     assert_eq!(other.enter_code(&page, &stage.mail.newest().code()).await.text(), nginx::PAGE);
 }

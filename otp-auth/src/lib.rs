@@ -53,7 +53,7 @@
 //! | [`step_up`] | how strongly somebody is signed in, and asking for more |
 //! | [`session`] | issuer, verifiers, sessions, service tokens, revocation, signed state |
 //!
-//! No module reads a clock or opens a socket, but for the SMTP mailer.
+//! No module reads a clock or opens a socket, but for the SMTP mailer and the stores on servers.
 //!
 //! # Features
 //!

@@ -95,7 +95,8 @@ impl<P: Purpose> Login<P> {
     /// and give the same [`Begun`]. Answer the visitor first; deliver the [`Dispatch`] elsewhere.
     ///
     /// An address that has had its share of mails gets a challenge that nothing opens, and no mail. A
-    /// network that has begun its share of flows gets the same without a record. Neither shows.
+    /// network that has begun its share of flows gets the same without a record. The first does not show; the second
+    /// shows at the first wrong code, and tells of the network, not of the address.
     ///
     /// # Errors
     ///

@@ -39,8 +39,8 @@ use crate::timestamp::Timestamp;
 /// The provided methods join steps. A store that can do so in one round trip overrides them; each key's
 /// step must stay atomic.
 ///
-/// Whether an implementation keeps all this is found out by `conformance::check` (feature
-/// `conformance`) in one call.
+/// Whether an implementation keeps nearly all this is found out by `conformance::check` (feature
+/// `conformance`) in one call; tries that are given back while others are taken are not among what it forces.
 ///
 /// `now` is the caller's clock. A store with a clock of its own (one that several nodes share) judges
 /// expiry by that clock, so that the skew of a node stretches nothing. When the judging clock steps

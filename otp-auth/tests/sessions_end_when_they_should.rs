@@ -176,7 +176,42 @@ async fn signing_out_of_the_team_host_ends_the_applications() {
     sessions.end_everywhere(at_second.subject(), after(1)).await.unwrap();
     assert_eq!(check(&sessions, &second, after(1)).await.unwrap_err(), SessionRefusal::Revoked);
     let (third, _) = sessions.open(&team.session.claims, after(1)).await.unwrap();
-    assert!(check(&sessions, &third, after(1)).await.is_ok());
+    let refused = check(&sessions, &third, after(1)).await.unwrap_err();
+    assert_eq!(
+        refused,
+        SessionRefusal::Revoked,
+        "what was proved before the log-out opens nothing"
+    );
+}
+
+/// The other node has not heard of the log-out yet, and makes a stronger session of the old one.
+#[tokio::test]
+async fn a_log_out_is_not_undone_by_a_step_up_elsewhere() {
+    let team = Team::new().await;
+    let revocations = Arc::new(MemoryRevocations::new());
+    let store = Arc::new(MemorySessions::new());
+    let [here, elsewhere] = [(), ()].map(|()| Arc::new(Revocations::shared(revocations.clone())));
+    let node = |heard: &Arc<Revocations>| sessions_in(store.clone(), heard.clone());
+    let (near, far) = (node(&here), node(&elsewhere));
+    let (reference, session) = near.open(&team.session.claims, START).await.unwrap();
+
+    near.end_everywhere(session.subject(), after(1)).await.unwrap();
+    let late = check(&far, &reference, after(2)).await.unwrap();
+    let shown = Authentication::new(Acr::Authenticator, after(2));
+    let proof = Elevation::danger_vouch(late.subject(), shown);
+    let (stronger, _) = far.step_up(&late, proof, after(2)).await.unwrap();
+    let epoch = elsewhere.epoch(after(2)).await.unwrap();
+    let proof = Elevation::danger_vouch(late.subject(), shown);
+    let token = team.issuer.step_up(&team.session.claims, proof, epoch, after(2)).unwrap();
+    let (reopened, _) = far.open(&token.claims, after(2)).await.unwrap();
+
+    elsewhere.sync(after(3)).await.unwrap();
+    for reference in [&stronger, &reopened] {
+        for node in [&near, &far] {
+            let refused = check(node, reference, after(3)).await.unwrap_err();
+            assert_eq!(refused, SessionRefusal::Revoked);
+        }
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use crate::timestamp::Timestamp;
 /// Set it as a cookie for [`LIFETIME`](Self::LIFETIME) with `Secure`, `HttpOnly`, `SameSite=Strict`,
 /// `Path=/` and a `__Host-` name, and hand it to [`Begin::device`](crate::login::Begin::device). It is
 /// bound to its address, and is no factor: it proves nobody. It only puts the browser's tries on an
-/// account of their own, which no stranger can exhaust.
+/// account of their own, which strangers' tries do not touch. A store that is full refuses it like everybody.
 #[derive(Clone)]
 pub struct DeviceCookie {
     bytes: Zeroizing<[u8; COOKIE_BYTES]>,

@@ -5,7 +5,11 @@ use std::time::Duration;
 use crate::code::CodeLength;
 use crate::throttle::Budget;
 
-/// The chance that somebody who only guesses gets in, whatever they do and however many they are.
+/// The chance that somebody who only guesses gets in, where so many addresses are admitted as the settings say.
+///
+/// A rule that admits a whole domain admits every spelling of it: each new address comes with budgets of its own, and
+/// guesses at codes of nine digits have no budget of the deployment. Then only what a network may begin bounds the second
+/// number. Set the number of addresses with such a rule in mind.
 ///
 /// A guess at a code of *d* digits hits with 10^-*d*, and the number of guesses is what the budgets let
 /// pass, so each bound is a sum over guesses (Boole's inequality): no assumption about the attacker, but

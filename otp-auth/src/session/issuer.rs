@@ -184,7 +184,8 @@ impl Issuer {
             iat: now.as_unix_secs(),
             nbf: now.as_unix_secs(),
             identity_nonce: draw_alphanumerics(&*self.random, NONCE_LENGTH)?,
-            epoch: Some(epoch.number()),
+            // A log-out since the old token counts, wherever it was.
+            epoch: Some(org.frame().epoch.min(epoch).number()),
             acr: Some(shown.acr().as_str().to_owned()),
             amr: amr(shown),
             auth_time: Some(shown.at().as_unix_secs()),

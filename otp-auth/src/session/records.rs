@@ -228,7 +228,8 @@ impl Sessions {
             seen: now,
             idle: self.global.idle,
             ends: now.plus(self.global.absolute).min(claims.expires()),
-            epoch: self.revocations.epoch(now).await?,
+            // A log-out since the proof counts, wherever it was.
+            epoch: claims.frame().epoch.min(self.revocations.epoch(now).await?),
         };
         self.insert(record, now).await
     }
@@ -314,7 +315,7 @@ impl Sessions {
             acr: Some(shown.acr().as_str().to_owned()),
             authenticated_at: shown.at(),
             seen: now,
-            epoch: self.revocations.epoch(now).await?,
+            // Its epoch stays: a log-out that this node has not heard of ends the stronger session too.
             ..session.record.clone()
         };
         // INVARIANT: one proof, one session.
