@@ -42,6 +42,20 @@ pub struct Identifier {
     pub value: String,
 }
 
+impl FailureClass {
+    /// Whether there is no use in going on with the same order, or with the same request for one.
+    pub(crate) fn ends_attempts(self) -> bool {
+        match self {
+            Self::Validation
+            | Self::Rejected
+            | Self::Request
+            | Self::OrderGone
+            | Self::Certificate => true,
+            Self::Network | Self::Hold | Self::Account => false,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.kind.is_empty() { "error" } else { &self.kind };

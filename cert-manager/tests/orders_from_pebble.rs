@@ -6,10 +6,16 @@
 #[path = "support/pebble.rs"]
 mod pebble;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use cert_manager::{
-    Name, Resolver,
+    DirectoryStore, Name, Resolver,
     acme::{
         Builder, Challenge, ChallengeKind, ExternalAccount, FailureClass, Http01, SolveError,
         Solver, TlsAlpn01, Work,
@@ -184,6 +190,46 @@ async fn a_name_that_is_refused_is_named() {
     let error = deaf.obtain(&names(&["deaf.example"])).await.unwrap_err();
     assert_eq!(error.acme_failure().unwrap().class, FailureClass::Validation);
     assert!(error.to_string().contains("deaf.example"), "{error}");
+}
+
+/// While the authority may still look, an answer that is taken away is a failed validation.
+#[tokio::test]
+#[ignore = "needs pebble"]
+async fn an_answer_stays_while_the_authority_may_still_look() {
+    let pebble = Pebble::start(&Settings { refused_nonces: 0, ..Settings::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(DirectoryStore::open(folder.path().join("store")).unwrap());
+    let account = pebble.account_in(&store);
+    let solver =
+        Arc::new(Outage { pebble: Mutex::new(Some(pebble)), withdrawn: AtomicUsize::new(0) });
+    let acme = account.solver(solver.clone()).build().unwrap();
+    let error = acme.obtain(&names(&["a.example"])).await.unwrap_err();
+    assert_eq!(error.acme_failure().unwrap().class, FailureClass::Network);
+    assert_eq!(solver.withdrawn.load(Ordering::Relaxed), 0);
+    assert_eq!(folder.path().join("store/attempts").read_dir().unwrap().count(), 1);
+}
+
+/// The authority is gone as soon as an answer is shown.
+#[derive(Debug)]
+struct Outage {
+    pebble: Mutex<Option<Pebble>>,
+    withdrawn: AtomicUsize,
+}
+
+impl Solver for Outage {
+    fn kind(&self) -> ChallengeKind {
+        ChallengeKind::Http01
+    }
+
+    fn present<'a>(&'a self, _: &'a Challenge) -> Work<'a> {
+        drop(self.pebble.lock().unwrap().take());
+        Box::pin(async { Ok(()) })
+    }
+
+    fn withdraw<'a>(&'a self, _: &'a Challenge) -> Work<'a> {
+        self.withdrawn.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// Debian's Pebble has no wishes; newer ones do.

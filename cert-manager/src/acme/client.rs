@@ -201,26 +201,21 @@ impl Acme {
         };
         let mut order = Order::new(attempt, self.kinds.clone(), self.preferred_root.clone());
         let outcome = self.drive(&mut order, &id).await;
-        self.withdraw(&order.attempt().challenges).await;
-        if let Err(error) = &outcome {
-            // What the authority has turned down will not come back to life.
-            let is_over = error.acme_failure().is_some_and(|failure| {
-                matches!(
-                    failure.class,
-                    FailureClass::Validation
-                        | FailureClass::Rejected
-                        | FailureClass::OrderGone
-                        | FailureClass::Certificate
-                )
-            });
-            if is_over {
-                self.store.remove(&attempt_name(&id))?;
-            }
+        // What the authority has turned down will not come back to life. All else is taken up again, and until then the
+        // authority may still look at the answers.
+        let is_over = outcome.as_ref().err().is_none_or(|error| {
+            error.acme_failure().is_some_and(|failure| failure.class.ends_attempts())
+        });
+        if is_over {
+            self.withdraw(&order.attempt().challenges).await;
         }
-        let certificate = outcome?;
-        self.keep(&certificate_name(&id), object(&certificate).as_bytes())?;
-        self.store.remove(&attempt_name(&id))?;
-        Ok(certificate)
+        if let Ok(certificate) = &outcome {
+            self.keep(&certificate_name(&id), object(certificate).as_bytes())?;
+        }
+        if is_over {
+            self.store.remove(&attempt_name(&id))?;
+        }
+        outcome
     }
 
     /// The certificate for these names that the store has, if it has one.
