@@ -14,29 +14,7 @@ use otp_auth::token::{Algorithm, TokenError};
 use ring::hmac;
 use serde_json::{Value, json};
 use support::START;
-use team::{TEAM, Team};
-
-/// Verifies with a fresh verifier, so that no cache helps.
-fn verify(team: &Team, token: &str) -> Result<(), TokenError> {
-    let verifier = AppVerifier::new(Arc::new(team.keys.clone()), TEAM);
-    verifier.verify(token, &team.audience, START).map(|_| ())
-}
-
-fn refusal(team: &Team, token: &str) -> TokenError {
-    verify(team, token).expect_err("the token was believed")
-}
-
-fn with_header(team: &Team, name: &str, value: Value) -> String {
-    let mut header = team.header();
-    header[name] = value;
-    team.sign(&header.to_string(), &team.claims().to_string())
-}
-
-fn with_claim(team: &Team, name: &str, value: Value) -> String {
-    let mut claims = team.claims();
-    claims[name] = value;
-    team.sign(&team.header().to_string(), &claims.to_string())
-}
+use team::{TEAM, Team, refusal, verify, with_claim, with_header};
 
 /// The three parts of a good token.
 fn parts(team: &Team) -> [String; 3] {

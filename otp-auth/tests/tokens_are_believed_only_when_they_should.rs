@@ -16,29 +16,7 @@ use otp_auth::session::{AppGrant, AppVerifier, OrgVerifier, Revocations};
 use otp_auth::token::TokenError;
 use serde_json::{Value, json};
 use support::{START, after};
-use team::{TEAM, Team, claims_of};
-
-/// Verifies with a fresh verifier, so that no cache helps.
-fn verify(team: &Team, token: &str) -> Result<(), TokenError> {
-    let verifier = AppVerifier::new(Arc::new(team.keys.clone()), TEAM);
-    verifier.verify(token, &team.audience, START).map(|_| ())
-}
-
-fn refusal(team: &Team, token: &str) -> TokenError {
-    verify(team, token).expect_err("the token was believed")
-}
-
-fn with_header(team: &Team, name: &str, value: Value) -> String {
-    let mut header = team.header();
-    header[name] = value;
-    team.sign(&header.to_string(), &team.claims().to_string())
-}
-
-fn with_claim(team: &Team, name: &str, value: Value) -> String {
-    let mut claims = team.claims();
-    claims[name] = value;
-    team.sign(&team.header().to_string(), &claims.to_string())
-}
+use team::{TEAM, Team, claims_of, refusal, verify, with_claim, with_header};
 
 #[tokio::test]
 async fn a_good_token_is_believed_with_all_its_claims() {

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use otp_auth::keys::{KeyRing, KeySet, SigningKey};
 use otp_auth::login::{Admission, Proven, Verdict};
 use otp_auth::random::SystemRandom;
-use otp_auth::session::{AppGrant, Epoch, Issuer, OrgSession};
+use otp_auth::session::{AppGrant, AppVerifier, Epoch, Issuer, OrgSession};
 use otp_auth::timestamp::Timestamp;
-use otp_auth::token::{Algorithm, Audience, SignedToken};
+use otp_auth::token::{Algorithm, Audience, SignedToken, TokenError};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
@@ -107,6 +107,28 @@ impl Team {
             }
         }
     }
+}
+
+/// Verifies with a fresh verifier, so that no cache helps.
+pub(crate) fn verify(team: &Team, token: &str) -> Result<(), TokenError> {
+    let verifier = AppVerifier::new(Arc::new(team.keys.clone()), TEAM);
+    verifier.verify(token, &team.audience, START).map(|_| ())
+}
+
+pub(crate) fn refusal(team: &Team, token: &str) -> TokenError {
+    verify(team, token).expect_err("the token was believed")
+}
+
+pub(crate) fn with_header(team: &Team, name: &str, value: Value) -> String {
+    let mut header = team.header();
+    header[name] = value;
+    team.sign(&header.to_string(), &team.claims().to_string())
+}
+
+pub(crate) fn with_claim(team: &Team, name: &str, value: Value) -> String {
+    let mut claims = team.claims();
+    claims[name] = value;
+    team.sign(&team.header().to_string(), &claims.to_string())
 }
 
 pub(crate) async fn prove(now: Timestamp) -> Proven {
