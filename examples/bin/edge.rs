@@ -162,6 +162,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let rules = config.rules()?;
     rules.warn_of_missing_facts();
     let in_words = words_of(&rules);
+    let revocations = state.revocations().await?;
     let session_keys = state.session_keys()?;
     let gate = Gate::new(gate::Settings {
         team_host: config.team_host(),
@@ -171,6 +172,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         mailer: Arc::new(config.mailer()?),
         mail_budget: gate::default_mail_budget()?,
         keys: session_keys.clone(),
+        revocations: Arc::clone(&revocations),
         state_key: state.state_key()?,
         reporter: reporter.clone(),
     })?;
@@ -208,6 +210,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         stopped = shutdown::signalled() => stopped?,
         failed = reload => failed?,
         never = state.rotate_session_keys(&session_keys) => match never {},
+        never = state.keep_revocations(&revocations) => match never {},
     }
     reporter.tell(&Event::Stopping);
     trigger.tell();

@@ -124,6 +124,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         router: Arc::clone(&router),
         mailer: Arc::new(Terminal(reporter.clone())),
         mail_budget: no_mailbox_to_flood()?,
+        revocations: state.revocations().await?,
         keys: state.session_keys()?,
         state_key: state.state_key()?,
         reporter: reporter.clone(),

@@ -4,8 +4,13 @@
 
 mod story;
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
+use reqwest::Method;
 use story::{
     PATIENCE,
     mail_server::MailServer,
@@ -13,7 +18,7 @@ use story::{
     origin::Origin,
     process::Program,
     site::{APP_HOST, Site, WITH_LOGIN, WITHOUT_LOGIN},
-    visitor::Visitor,
+    visitor::{Habits, Page, Visitor},
 };
 
 /// What the project promises: from a ready edge to a page that opens.
@@ -43,6 +48,122 @@ async fn a_stopped_edge_does_not_wait_for_its_connectors() {
     connector.next_event("retrying").await;
 }
 
+#[tokio::test]
+#[ignore = "needs aiosmtpd"]
+async fn a_log_out_outlives_the_edge_and_other_sessions_do_too() {
+    let (site, mail, mut edge, _connector) = site_with_mail().await;
+    let alice = sign_in(&site, &mail, &mut edge, "alice@example.jp").await;
+    let bob = sign_in(&site, &mail, &mut edge, "bob@example.jp").await;
+
+    let out = alice.browser.get(&site.url(APP_HOST, "/cdn-cgi/access/logout")).await;
+    assert_eq!(out.status, 200, "{}", out.text());
+    assert!(
+        fs::read_to_string(revocations(&site)).unwrap().contains("login:"),
+        "before the answer"
+    );
+    assert_eq!(alice.copy_opens(&site).await, 302);
+    assert_eq!(bob.copy_opens(&site).await, 200);
+
+    edge.kill().await;
+    let mut edge = site.start_edge().await;
+    edge.next_event("connector_connected").await;
+    assert_eq!(bob.copy_opens(&site).await, 200, "who did not log out is still signed in");
+    assert_eq!(alice.copy_opens(&site).await, 302, "who did is not, whatever copy of it there is");
+    assert_eq!(alice.organisation_opens(&site).await, 200, "the login page, not the application");
+    assert_eq!(edge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+#[ignore = "needs aiosmtpd"]
+async fn an_edge_that_forgot_who_has_logged_out_asks_everybody_to_sign_in_anew() {
+    let (site, mail, mut edge, _connector) = site_with_mail().await;
+    let alice = sign_in(&site, &mail, &mut edge, "alice@example.jp").await;
+    edge.kill().await;
+    fs::write(revocations(&site), "0 0 17\n").unwrap();
+
+    let mut edge = site.start_edge().await;
+    edge.next_event("connector_connected").await;
+    let line = edge.log_line(&["it is not known who has logged out", "everybody signs in"]).await;
+    assert!(line.contains("revocations.txt"), "{line}");
+    assert_eq!(alice.copy_opens(&site).await, 302);
+    let alice = sign_in(&site, &mail, &mut edge, "alice@example.jp").await;
+    assert_eq!(alice.copy_opens(&site).await, 200, "the new session counts");
+    assert_eq!(edge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+#[ignore = "needs aiosmtpd"]
+async fn a_log_out_that_can_not_be_kept_is_not_called_one() {
+    let (site, mail, mut edge, _connector) = site_with_mail().await;
+    let alice = sign_in(&site, &mail, &mut edge, "alice@example.jp").await;
+    // Nothing can be written where the new content would lie.
+    let beside = site.path("state/sessions/revocations.txt.new");
+    fs::create_dir(&beside).unwrap();
+    let out = alice.browser.get(&site.url(APP_HOST, "/cdn-cgi/access/logout")).await;
+    assert_eq!(out.status, 503);
+    assert!(out.text().contains("You are signed out for now"), "{}", out.text());
+    assert_eq!(alice.copy_opens(&site).await, 302, "here it has ended");
+    edge.log_line(&["log-outs can't be kept"]).await;
+    // As soon as it can, it is written without anybody's doing.
+    fs::remove_dir(&beside).unwrap();
+    edge.log_line(&["log-outs are kept again"]).await;
+    edge.kill().await;
+    let edge = site.start_edge().await;
+    assert_eq!(alice.copy_opens(&site).await, 302);
+    assert_eq!(edge.terminate().await.code(), Some(0));
+}
+
+/// Somebody who is signed in, and a copy of the cookies that the browser keeps.
+struct SignedIn {
+    browser: Visitor,
+    /// At the team host.
+    organisation: String,
+    /// At the application's.
+    application: String,
+}
+
+impl SignedIn {
+    /// The status of the application for a thief with the application's cookie.
+    async fn copy_opens(&self, site: &Site) -> u16 {
+        open_with(site, &site.url(APP_HOST, "/"), &self.application).await.status.as_u16()
+    }
+
+    /// The status of the login that a thief with the team host's cookie is led to.
+    async fn organisation_opens(&self, site: &Site) -> u16 {
+        let login = open_with(site, &site.url(APP_HOST, "/"), "").await.location().unwrap();
+        open_with(site, &login, &self.organisation).await.status.as_u16()
+    }
+}
+
+async fn open_with(site: &Site, url: &str, cookie: &str) -> Page {
+    let thief = site.visitor_with(&Habits { cookies: false, ..Habits::default() });
+    let cookie = format!("__Host-CF_Authorization={cookie}");
+    Page::of(thief.request(Method::GET, url).header("cookie", cookie)).await
+}
+
+async fn site_with_mail() -> (Site, MailServer, Program, Program) {
+    let mail = MailServer::start().await;
+    let origin = Origin::answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let site = Site::new(WITH_LOGIN, mail.address);
+    let (edge, connector) = site.start(&origin.url()).await;
+    (site, mail, edge, connector)
+}
+
+async fn sign_in(site: &Site, mail: &MailServer, edge: &mut Program, address: &str) -> SignedIn {
+    let browser = site.visitor();
+    let page = browser.ask_for_code(&site.url(APP_HOST, "/"), address).await;
+    edge.next_event("code_sent").await;
+    let form = page.form_with("code").fill("code", &mail.newest().code());
+    let signed_in = browser.submit(&page, &form).await;
+    let back = browser.get(&signed_in.location().unwrap()).await;
+    let cookie = |page: &Page| page.set_cookie("__Host-CF_Authorization").unwrap();
+    SignedIn { organisation: cookie(&signed_in), application: cookie(&back), browser }
+}
+
+fn revocations(site: &Site) -> PathBuf {
+    site.path("state/sessions/revocations.txt")
+}
+
 /// Kills the edge, lets the connector try in vain so often, and starts the edge again.
 async fn come_back(attempts: usize) {
     let (nginx, mail) = (Nginx::start().await, MailServer::start().await);
@@ -60,7 +181,7 @@ async fn come_back(attempts: usize) {
     for _ in 0..attempts.max(1) {
         connector.next_event("retrying").await;
     }
-    let down = alice.request(reqwest::Method::GET, &site.url(APP_HOST, "/")).send().await;
+    let down = alice.request(Method::GET, &site.url(APP_HOST, "/")).send().await;
     assert!(down.is_err(), "nothing answers in the edge's place");
 
     let mut edge = Program::start("edge", site.edge_command(&["run", "--output", "json"]));

@@ -53,7 +53,7 @@
 //! | [`step_up`] | how strongly somebody is signed in, and asking for more |
 //! | [`session`] | issuer, verifiers, sessions, service tokens, revocation, signed state |
 //!
-//! No module reads a clock or opens a socket, but for the SMTP mailer and the stores on servers.
+//! No module reads a clock or opens a socket, but for the SMTP mailer and the stores in files and on servers.
 //!
 //! # Features
 //!
@@ -66,6 +66,7 @@
 //! | `idna` | no | domains of addresses in any script (ICU's tables: 28 crates) |
 //! | `postgres` | no | [`store`]`::PostgresStore`: tokio-postgres |
 //! | `redis` | no | [`store`]`::RedisStore`: redis-rs, tokio |
+//! | `tokio` | no | `FileRevocations`: log-outs that outlive a restart; tokio |
 //! | `smtp` | no | `SmtpMailer`: lettre, tokio, rustls with ring |
 //!
 //! # What it does not stop
@@ -89,6 +90,8 @@ pub mod code;
 #[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
 pub mod conformance;
 pub mod error;
+#[cfg(feature = "tokio")]
+mod file;
 #[cfg(feature = "totp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "totp")))]
 pub mod hotp;

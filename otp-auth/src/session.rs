@@ -22,6 +22,9 @@ pub use self::records::{
 pub use self::revocation::{
     Changes, Cursor, Epoch, MemoryRevocations, Outage, RevocationKey, RevocationStore, Revocations,
 };
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub use self::revocation::{FileRevocations, Forgotten};
 pub use self::service::{
     ProvenService, ServiceCredentials, ServiceRefusal, ServiceSecret, ServiceToken, ServiceTokens,
 };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Low to high. A module may use those before it.
 const LAYERS: &[&str] = &[
     "error",
+    "file",
     "timestamp",
     "locale",
     "random",

@@ -274,7 +274,10 @@ async fn a_store_in_memory_survives_a_restart_by_its_text() {
     node.sync(early).await.unwrap();
     assert!(node.is_revoked("alice", "", issued) && node.is_revoked("", "nonce 1", issued));
     assert!(!node.is_revoked("alice", "", node.epoch(early).await.unwrap()));
-    for bad in ["", "1", "x 0\n", "1 0\n2\n", "1 0\n2 nobody:x\n", "1 0\n-2 sub:x\n"] {
+    let cut = &saved[..saved.len() - 1];
+    let without_the_last = &saved[..=cut.rfind('\n').unwrap()];
+    let bad = ["", "1", "x 0 0\n", "1 0 1\n2\n", "1 0 1\n2 nobody:x\n", "1 0 1\n-2 sub:x\n"];
+    for bad in bad.into_iter().chain([cut, without_the_last]) {
         assert!(MemoryRevocations::load(bad).unwrap_err().is_caller_fault(), "{bad:?}");
     }
     // Without the text: everything from before is refused.

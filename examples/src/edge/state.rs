@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,12 +13,13 @@ use otp_auth::{
     keys::{KeyRing, KeySet, RotationSchedule, SigningKey},
     random::SystemRandom,
     secret::Secret,
+    session::{FileRevocations, Forgotten, Revocations},
 };
 use ring::rand::SecureRandom as _;
 use tracing::{info, warn};
 use tunnel_proto::{Credentials, TunnelId, TunnelSecret};
 
-use crate::output::now;
+use crate::output::{chain, now};
 
 /// One directory, mode 0700, files 0600.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ const CA_FILE: &str = "ca.pem";
 const SESSION_KEYS: &str = "sessions/keys.json";
 /// The only key of a state directory that was made before keys changed by themselves.
 const FIRST_KEY: &str = "sessions/signing-key.pk8";
+const REVOCATIONS: &str = "sessions/revocations.txt";
 const STATE_KEY: &str = "sessions/state-key.bin";
 
 impl State {
@@ -116,6 +119,60 @@ impl State {
                     warn!(%error, "session keys could not be changed; the old ones go on");
                 }
             }
+        }
+    }
+
+    /// Who has logged out: also before the restart.
+    ///
+    /// Where that is not known any more, all sessions of before now are refused, with a warning.
+    ///
+    /// # Errors
+    ///
+    /// An unwritable directory: a log-out would end with the process.
+    pub async fn revocations(&self) -> anyhow::Result<Arc<Revocations>> {
+        let path = self.path.join(REVOCATIONS);
+        let had_sessions = self.store.load(SESSION_KEYS).is_ok_and(|keys| keys.is_some());
+        let store = FileRevocations::open(&path, now().into())
+            .with_context(|| format!("can't write `{REVOCATIONS}` in the state directory"))?;
+        match store.forgotten() {
+            // The first start.
+            Some(Forgotten::Absent) if !had_sessions => {}
+            Some(reason) => {
+                let file = path.display().to_string();
+                warn!(
+                    file,
+                    reason = chain(reason),
+                    "it is not known who has logged out: everybody signs in anew"
+                );
+            }
+            None => {}
+        }
+        let revocations = Arc::new(Revocations::shared(Arc::new(store)));
+        revocations.sync(now().into()).await?;
+        Ok(revocations)
+    }
+
+    /// Writes log-outs that could not be written when they came, as soon as they can. Never ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves them unwritten.
+    pub async fn keep_revocations(&self, revocations: &Revocations) -> Infallible {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_behind = false;
+        loop {
+            seconds.tick().await;
+            let synced = revocations.sync(now().into()).await;
+            match &synced {
+                Ok(()) if is_behind => info!("log-outs are kept again"),
+                Err(error) if !is_behind => {
+                    let error = chain(error);
+                    warn!(error, "log-outs can't be kept; a restart would revive sessions");
+                }
+                Ok(()) | Err(_) => {}
+            }
+            is_behind = synced.is_err();
         }
     }
 

@@ -119,8 +119,10 @@ impl Gate {
         if head.is_from_elsewhere() {
             return reply::problem(head, 403, Problem::BadRequest, None);
         }
-        if let Some(session) = self.any_session(head) {
-            self.revoke(head, &session.claims.revocation_key()).await;
+        if let Some(session) = self.any_session(head)
+            && !self.revoke(head, &session.claims.revocation_key()).await
+        {
+            return sign_out_not_kept(head);
         }
         signed_out(head, Some(head.host.clone()), Some("/".into()))
     }
@@ -199,6 +201,12 @@ pub(super) fn signed_out(
     let page =
         SignedOutPage { locale: head.locale(), application, sign_in_href, language_href: None };
     let reply = reply::page(200, page.to_html(), None);
+    reply::with(reply, header::SET_COOKIE, &cookies::clear(cookies::AUTHORIZATION))
+}
+
+/// The session has ended here, and may not have ended for good.
+pub(super) fn sign_out_not_kept(head: &Head) -> Reply {
+    let reply = reply::problem(head, 503, Problem::SignOutNotKept, None);
     reply::with(reply, header::SET_COOKIE, &cookies::clear(cookies::AUTHORIZATION))
 }
 

@@ -69,6 +69,8 @@ pub struct Settings {
     pub mail_budget: Budget,
     /// What signs sessions.
     pub keys: KeyRing,
+    /// Who has logged out.
+    pub revocations: Arc<Revocations>,
     /// What signs the states of logins under way. Keep it and they survive a restart.
     pub state_key: Secret,
     /// Whom to tell.
@@ -116,7 +118,7 @@ impl Gate {
             .build()?;
         let origin = origin_of(&settings.team_host, settings.public_port);
         let issuer = Issuer::new(settings.keys.clone(), Arc::clone(&shared), origin.clone())?;
-        let revocations = Arc::new(Revocations::new());
+        let revocations = settings.revocations;
         let find_key = Arc::new(settings.keys);
         let org_audience = issuer.org_audience().clone();
         let audience = |id: &str| Audience::for_application(issuer.issuer(), id);

@@ -10,7 +10,10 @@ use otp_auth::{
 use tracing::{debug, warn};
 
 use super::{Gate, cookies, head::Head};
-use crate::{output::now, rules::Rules};
+use crate::{
+    output::{chain, now},
+    rules::Rules,
+};
 
 /// Where programs put their app token. It counts before the cookie.
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("cf-access-token");
@@ -66,11 +69,14 @@ impl Gate {
         }
     }
 
-    /// Ends a login: here at once, whatever the store of revocations answers.
-    pub(super) async fn revoke(&self, head: &Head, key: &RevocationKey) {
-        if let Err(error) = self.revocations.revoke(key, timestamp()).await {
-            warn!(id = head.id, %error, "a log-out was not kept; other nodes may not know of it");
+    /// Ends a login: here at once, whatever the store of revocations answers. Says whether a restart will
+    /// remember it.
+    pub(super) async fn revoke(&self, head: &Head, key: &RevocationKey) -> bool {
+        let revoked = self.revocations.revoke(key, timestamp()).await;
+        if let Err(error) = &revoked {
+            warn!(id = head.id, error = chain(error), "a log-out was not kept");
         }
+        revoked.is_ok()
     }
 
     /// The AUD of an application: the same on every node and after every restart.

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::{
     Gate,
-    application::{ACCESS_PATHS, signed_out},
+    application::{ACCESS_PATHS, sign_out_not_kept, signed_out},
     cookies,
     handover::Handover,
     head::Head,
@@ -338,8 +338,10 @@ impl Gate {
         if head.is_from_elsewhere() {
             return reply::problem(head, 403, Problem::BadRequest, None);
         }
-        if let Some(claims) = self.org_session(head) {
-            self.revoke(head, &claims.revocation_key()).await;
+        if let Some(claims) = self.org_session(head)
+            && !self.revoke(head, &claims.revocation_key()).await
+        {
+            return sign_out_not_kept(head);
         }
         let wish = self.wish(head);
         let back = wish.as_ref().map(|wish| format!("{}/", self.origin_of(&wish.host)));

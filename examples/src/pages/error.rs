@@ -114,6 +114,8 @@ pub enum Problem {
     TooManyRequests,
     /// The edge cannot sign anyone in, for instance because its store is away.
     LoginUnavailable,
+    /// The edge ended a session and could not note it for good.
+    SignOutNotKept,
     /// The sign-in that a link or form belongs to is not there any more.
     LinkExpired,
     /// A page of the edge does not have this method.
@@ -122,7 +124,7 @@ pub enum Problem {
 
 impl Problem {
     /// Every variant.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::OriginUnreachable,
         Self::OriginTimeout,
         Self::OriginBrokeOff,
@@ -134,6 +136,7 @@ impl Problem {
         Self::BadRequest,
         Self::TooManyRequests,
         Self::LoginUnavailable,
+        Self::SignOutNotKept,
         Self::LinkExpired,
         Self::MethodNotAllowed,
     ];
@@ -143,7 +146,7 @@ impl Problem {
         match self {
             Self::OriginUnreachable | Self::OriginTimeout | Self::OriginBrokeOff => Fault::Origin,
             Self::TunnelBrokeOff | Self::TunnelBusy | Self::ConnectorOffline => Fault::Connector,
-            Self::NotFoundHere | Self::LoginUnavailable => Fault::Edge,
+            Self::NotFoundHere | Self::LoginUnavailable | Self::SignOutNotKept => Fault::Edge,
             Self::HeaderTooLarge
             | Self::BadRequest
             | Self::TooManyRequests
@@ -166,6 +169,7 @@ impl Problem {
             Self::BadRequest => "bad_request",
             Self::TooManyRequests => "too_many_requests",
             Self::LoginUnavailable => "login_unavailable",
+            Self::SignOutNotKept => "sign_out_not_kept",
             Self::LinkExpired => "link_expired",
             Self::MethodNotAllowed => "method_not_allowed",
         }

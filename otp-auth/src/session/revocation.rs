@@ -1,5 +1,7 @@
 //! Logging out before a token's end, on every node.
 
+#[cfg(feature = "tokio")]
+mod file;
 mod ledger;
 mod memory;
 mod store;
@@ -9,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub use self::file::{FileRevocations, Forgotten};
 use self::ledger::Ledger;
 pub use self::memory::MemoryRevocations;
 pub use self::store::{Changes, Cursor, Epoch, RevocationKey, RevocationStore};

@@ -42,10 +42,19 @@ impl MemoryRevocations {
         Self { state: Mutex::new(State { clock, log: VecDeque::new(), first: 0, ledger }) }
     }
 
+    /// Drops what was revoked before a moment, and refuses all tokens that are as old.
+    pub fn forget_before(&self, moment: Timestamp) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.log.front().is_some_and(|(_, epoch)| *epoch < Epoch::at(moment)) {
+            state.forget_oldest();
+        }
+    }
+
     /// What is known as text, a line each, for a file.
     pub fn save(&self) -> String {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let head = format!("{} {}\n", state.clock.number(), state.ledger.floor().number());
+        let (clock, floor) = (state.clock.number(), state.ledger.floor().number());
+        let head = format!("{clock} {floor} {}\n", state.log.len());
         let lines =
             state.log.iter().map(|(key, epoch)| format!("{} {}\n", epoch.number(), key.to_text()));
         std::iter::once(head).chain(lines).collect()
@@ -55,20 +64,26 @@ impl MemoryRevocations {
     ///
     /// # Errors
     ///
-    /// Refuses a damaged text, as the caller's fault; begin with
+    /// Refuses a text that is damaged or cut, as the caller's fault; begin with
     /// [`refusing_before`](Self::refusing_before) now.
     pub fn load(text: &str) -> Result<Self, Error> {
         let damaged = || Error::setting("saved revocations", "they are damaged");
         let number = |text: &str| text.parse().map(Epoch::new).map_err(|_| damaged());
         let mut lines = text.lines();
-        let (clock, floor) = lines.next().and_then(|it| it.split_once(' ')).ok_or_else(damaged)?;
-        let (clock, floor) = (number(clock)?, number(floor)?);
+        let mut head = lines.next().unwrap_or_default().splitn(3, ' ');
+        let mut next = || head.next().ok_or_else(damaged);
+        let (clock, floor) = (number(next()?)?, number(next()?)?);
+        let count: usize = next()?.parse().map_err(|_| damaged())?;
         let mut state =
             State { clock, log: VecDeque::new(), first: 0, ledger: Ledger::new(AT_MOST) };
         state.ledger.raise_floor(floor);
         for line in lines {
             let (epoch, key) = line.split_once(' ').ok_or_else(damaged)?;
             state.add(RevocationKey::from_text(key).ok_or_else(damaged)?, number(epoch)?);
+        }
+        // A text that lost its end would revive somebody.
+        if state.log.len() != count || !text.ends_with('\n') {
+            return Err(damaged());
         }
         Ok(Self { state: Mutex::new(state) })
     }
@@ -86,9 +101,13 @@ impl State {
         self.ledger.note(&key, epoch);
         self.log.push_back((key, epoch));
         if self.log.len() > AT_MOST {
-            if let Some((_, epoch)) = self.log.pop_front() {
-                self.ledger.raise_floor(epoch);
-            }
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, epoch)) = self.log.pop_front() {
+            self.ledger.raise_floor(epoch);
             self.first += 1;
         }
     }
