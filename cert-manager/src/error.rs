@@ -1,5 +1,7 @@
 use std::{fmt, io, path::PathBuf};
 
+use crate::version::Version;
+
 /// What went wrong while making, reading, keeping or serving certificates.
 ///
 /// The kind stays private so that it can grow; the predicates answer what a caller asks next.
@@ -74,7 +76,15 @@ impl Error {
     /// Says whether the store could not be read or written. The environment is at fault, and
     /// trying again later may help.
     pub fn is_store(&self) -> bool {
-        matches!(*self.0, Kind::Store { .. })
+        matches!(*self.0, Kind::Store { .. } | Kind::Storage(_))
+    }
+
+    /// Returns what a [`Storage`](crate::storage::Storage) refused, if that is what happened.
+    pub fn storage_error(&self) -> Option<&StorageError> {
+        match &*self.0 {
+            Kind::Storage(error) => Some(error),
+            _ => None,
+        }
     }
 }
 
@@ -94,6 +104,64 @@ impl From<Kind> for Error {
 impl From<crate::failure::Failure> for Error {
     fn from(failure: crate::failure::Failure) -> Self {
         Kind::AcmeFailure(failure).into()
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        Kind::Storage(error).into()
+    }
+}
+
+/// Why a [`Storage`](crate::storage::Storage) did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// Somebody else wrote in between, or what is expected is not there. Read again, and decide anew.
+    #[error("the store holds another version than expected")]
+    Conflict,
+    /// There is an object, and it cannot be used.
+    #[error("the stored object `{key}` is damaged: {reason}")]
+    Damaged {
+        /// Its name.
+        key: String,
+        /// For [`Storage::set_aside`](crate::storage::Storage::set_aside).
+        version: Version,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The object is sealed with a key that is not at hand. Nothing is wrong with it.
+    #[error(
+        "the stored object `{key}` is sealed with the key `{key_id}`, which is not in the ring"
+    )]
+    Locked {
+        /// Its name.
+        key: String,
+        /// Which sealing key.
+        key_id: String,
+    },
+    /// The value is larger than [`MAX_VALUE_BYTES`](crate::storage::MAX_VALUE_BYTES).
+    #[error("`{key}` would have {bytes} bytes, which is more than a store takes")]
+    TooLarge {
+        /// The object's name.
+        key: String,
+        /// The value's size.
+        bytes: usize,
+    },
+    /// The store is away, or was not understood. Whether a write happened is not known.
+    #[error("the store failed")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl StorageError {
+    /// The store is away, because of this.
+    pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable(source.into())
+    }
+
+    /// Says whether somebody else wrote in between.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict)
     }
 }
 
@@ -198,6 +266,11 @@ pub(crate) enum Kind {
     AcmeFailure(crate::failure::Failure),
     #[error("the chain does not hold together")]
     Chain(#[source] rustls::Error),
+    #[error("a sealing key needs a plain id that no other has")]
+    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+    SealingKey,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     #[error("object name `{0}` is not allowed in a store")]
     ObjectName(String),
     #[error("failed to {doing} `{}`", path.display())]

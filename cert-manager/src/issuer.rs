@@ -19,7 +19,7 @@ use crate::{
     key_pair::{KeyPair, san},
     name::Name,
     pem,
-    store::{DirectoryStore, Expect, Put},
+    storage::{DirectoryStore, Expect, Put},
 };
 
 /// A certificate authority of one's own, for local use and for the tunnel.
@@ -140,7 +140,7 @@ impl PrivateCa {
             }
             let ca = Self::generate(common_name, now)?;
             let text = ca.to_object();
-            match store.put(STORED_AS, text.as_bytes(), Expect::Absent)? {
+            match store.keep(STORED_AS, text.as_bytes(), Expect::Absent)? {
                 Put::Stored => return Ok(Opened { ca, origin }),
                 Put::Conflict => {}
             }

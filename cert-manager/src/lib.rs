@@ -38,7 +38,7 @@
 //! | choose a certificate in a handshake | [`Resolver`] |
 //! | issue certificates | [`PrivateCa`], [`Profile`] |
 //! | get certificates from public authorities | [`acme`] |
-//! | keep the authority over restarts | [`DirectoryStore`] |
+//! | keep keys and certificates over restarts, or share them among nodes | [`storage`] |
 //! | know when to renew, as a pure function | [`lifecycle::decide`] |
 //! | read, write and inspect certificates | [`Certificate`], [`PrivateKey`] |
 //! | parse names | [`Name`] |
@@ -54,6 +54,8 @@
 //! | `aws-lc-rs` | no | the same with AWS-LC; with both on, *ring* is what is used unless told |
 //! | `tokio` | yes | `Manager::run` |
 //! | `acme` | yes | [`acme`], with hyper for HTTPS; needs one of the providers |
+//! | `redis` | no | `storage::RedisStore`, for nodes on several machines |
+//! | `conformance` | no | `conformance`: schedules that a store of your own must survive, for its tests |
 //!
 //! Without a provider feature, bring your own [`rustls::crypto::CryptoProvider`]: names,
 //! certificates, the store, the resolver and the presets are there, the authority is not.
@@ -71,6 +73,9 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "acme")))]
 pub mod acme;
 mod certificate;
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;
 mod error;
 #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
 mod failure;
@@ -86,7 +91,8 @@ mod name;
 mod pem;
 pub mod presets;
 mod resolver;
-mod store;
+pub mod storage;
+mod version;
 
 pub use rustls;
 
@@ -96,7 +102,7 @@ pub use crate::{
     key::{PrivateKey, SecretPem},
     name::Name,
     resolver::Resolver,
-    store::{DirectoryStore, Expect, Put},
+    storage::{DirectoryStore, Expect, Put},
 };
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "ring", feature = "aws-lc-rs"))))]

@@ -5,7 +5,8 @@
 use std::{fs, path::Path};
 
 /// Low to high. A module may name those before it.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 16] = [
+    "version",
     "failure",
     "error",
     "name",
@@ -14,7 +15,8 @@ const LAYERS: [&str; 14] = [
     "key_pair",
     "certificate",
     "lifecycle",
-    "store",
+    "storage",
+    "conformance",
     "issuer",
     "resolver",
     "presets",

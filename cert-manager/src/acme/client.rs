@@ -35,7 +35,7 @@ use crate::{
     key_pair::{KeyPair, san},
     name::Name,
     pem,
-    store::{DirectoryStore, Expect, Put},
+    storage::{DirectoryStore, Expect, Put},
 };
 
 /// An account at one ACME authority. It is opened when it is first needed, and kept in the store.
@@ -424,7 +424,7 @@ impl Acme {
 
     fn keep(&self, name: &str, value: &[u8]) -> Result<(), Error> {
         // Whatever is there is to be replaced, so there can be no conflict.
-        self.store.put(name, value, Expect::Any).map(|_: Put| ())
+        self.store.keep(name, value, Expect::Any).map(|_: Put| ())
     }
 
     /// The account's URL and its key's thumbprint.

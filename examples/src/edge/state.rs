@@ -72,7 +72,7 @@ impl State {
     pub fn publish(&self, ca: &PrivateCa) -> anyhow::Result<PathBuf> {
         let _replaced = self
             .store
-            .put(CA_FILE, ca.root_pem().as_bytes(), Expect::Any)
+            .keep(CA_FILE, ca.root_pem().as_bytes(), Expect::Any)
             .with_context(|| format!("can't write `{CA_FILE}` in the state directory"))?;
         Ok(self.path.join(CA_FILE))
     }
@@ -177,7 +177,7 @@ impl State {
     }
 
     fn keep(&self, keys: &Secret) -> Result<(), otp_auth::error::Error> {
-        let put = self.store.put(SESSION_KEYS, keys.expose(), Expect::Any);
+        let put = self.store.keep(SESSION_KEYS, keys.expose(), Expect::Any);
         put.map(|_| ()).map_err(otp_auth::error::Error::store_unavailable)
     }
 
@@ -201,7 +201,7 @@ impl State {
         let id = <[u8; 16]>::try_from(random_bytes(16)?.as_slice()).unwrap_or_default();
         let secret = TunnelSecret::new(random_bytes(32)?);
         let credentials = Credentials::new("self-hosted", TunnelId::from_random_bytes(id), secret);
-        match self.store.put(&key, credentials.to_json().as_bytes(), Expect::Absent)? {
+        match self.store.keep(&key, credentials.to_json().as_bytes(), Expect::Absent)? {
             cert_manager::Put::Stored => Ok(credentials),
             cert_manager::Put::Conflict => {
                 bail!(
@@ -237,7 +237,7 @@ impl State {
         // Another process may be faster; then its value counts.
         let _faster = self
             .store
-            .put(name, &create()?, Expect::Absent)
+            .keep(name, &create()?, Expect::Absent)
             .with_context(|| format!("can't write `{name}`"))?;
         load()?.map(|stored| stored.to_vec()).with_context(|| format!("`{name}` vanished"))
     }

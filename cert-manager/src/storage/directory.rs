@@ -1,0 +1,445 @@
+use std::{
+    fs, io,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    error::{Error, Kind, StorageError},
+    storage::{Entry, Key, MAX_VALUE_BYTES, Storage, Version, Work, check_size, key::QUARANTINE},
+};
+
+/// Keeps small objects as files in one folder, so that a restart finds them again. Several processes may share it.
+///
+/// A file holds the value and nothing else: PEM is PEM. A write is all or nothing, also when the power fails: temporary file,
+/// `fsync`, rename, `fsync` of the folder. Files are made 0600 and folders 0700.
+///
+/// As a [`Storage`], the version of an object is its file's time of change, in microseconds, which each write sets to one
+/// greater than before; whoever edits a file by hand makes a new version. Writers of all processes take turns by a lock on
+/// the file `.lock` (`flock`; elsewhere than on Unix, one process only may write). Do not share the folder over NFS.
+///
+/// Its own calls, such as [`DirectoryStore::load`], do the same without `async` and without versions.
+///
+/// What cannot be read is never deleted: [`DirectoryStore::quarantine`] moves it aside.
+///
+/// ```
+/// use cert_manager::{DirectoryStore, Expect, Put};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let store = DirectoryStore::open(folder.path().join("state"))?;
+/// assert_eq!(store.keep("ca/example", b"one", Expect::Absent)?, Put::Stored);
+/// assert_eq!(store.keep("ca/example", b"two", Expect::Absent)?, Put::Conflict);
+/// assert_eq!(store.load("ca/example")?.unwrap().as_slice(), b"one");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct DirectoryStore(Arc<Folder>);
+
+impl DirectoryStore {
+    /// Opens a folder, making it if it does not exist.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
+        let root = root.into();
+        create_folder(&root)?;
+        Ok(Self(Arc::new(Folder { root, temporary: AtomicU64::new(0) })))
+    }
+
+    /// Reads an object; `None` if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_store`] if the file is there but cannot be read. That is not absence: a caller
+    /// must not write a fresh object over it.
+    pub fn load(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let path = self.0.path(&not_set_aside(name)?);
+        Ok(read(&path)?.map(|entry| entry.value))
+    }
+
+    /// Writes an object, if the store holds what is expected.
+    pub fn keep(&self, name: &str, value: &[u8], expect: Expect) -> Result<Put, Error> {
+        let key = not_set_aside(name)?;
+        let is_wanted = |found: Option<Version>| expect == Expect::Any || found.is_none();
+        let done = self.0.write(&key, value, is_wanted)?;
+        Ok(if done.is_some() { Put::Stored } else { Put::Conflict })
+    }
+
+    /// Takes an object away. That there is none is no error.
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        self.0.remove(&not_set_aside(name)?, |_| true).map(drop)
+    }
+
+    /// Moves an object that cannot be used into the folder `quarantine` and returns where it is.
+    pub fn quarantine(&self, name: &str) -> Result<PathBuf, Error> {
+        let key = not_set_aside(name)?;
+        let moved = self.0.move_aside(&key, |_| true)?;
+        moved.ok_or_else(|| failed("move", &self.0.path(&key))(io::ErrorKind::NotFound.into()))
+    }
+
+    /// Does what may block on a thread for that, if there is a runtime that has them.
+    fn run<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Folder) -> Result<T, StorageError> + Send + 'static,
+    ) -> Work<'_, T> {
+        #[cfg(feature = "tokio")]
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let folder = Arc::clone(&self.0);
+            return Box::pin(async move {
+                let done = runtime.spawn_blocking(move || act(&folder)).await;
+                done.unwrap_or_else(|error| Err(StorageError::unavailable(error)))
+            });
+        }
+        Box::pin(async move { act(&self.0) })
+    }
+}
+
+impl Storage for DirectoryStore {
+    fn get<'a>(&'a self, key: &'a Key) -> Work<'a, Option<Entry>> {
+        let key = key.clone();
+        self.run(move |folder| {
+            let path = folder.path(&key);
+            read(&path).map_err(|error| folder.why(&key, error))
+        })
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a Key,
+        value: &'a [u8],
+        expected: Option<Version>,
+    ) -> Work<'a, Version> {
+        let (key, value) = (key.clone(), Zeroizing::new(value.to_vec()));
+        self.run(move |folder| {
+            check_size(&key, &value)?;
+            let done = folder.write(&key, &value, |found| found == expected);
+            done.map_err(StorageError::unavailable)?.ok_or(StorageError::Conflict)
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a Key, version: Version) -> Work<'a, ()> {
+        let key = key.clone();
+        self.run(move |folder| {
+            let done = folder.remove(&key, |found| found == version);
+            let is_done = done.map_err(StorageError::unavailable)?;
+            if is_done { Ok(()) } else { Err(StorageError::Conflict) }
+        })
+    }
+
+    fn list<'a>(&'a self, folder: &'a str) -> Work<'a, Vec<Key>> {
+        let below = folder.to_owned();
+        self.run(move |folder| {
+            let mut keys = Vec::new();
+            list(&folder.root, "", &below, &mut keys).map_err(StorageError::unavailable)?;
+            Ok(keys)
+        })
+    }
+
+    fn set_aside<'a>(&'a self, key: &'a Key, version: Version) -> Work<'a, String> {
+        let key = key.clone();
+        self.run(move |folder| {
+            let moved = folder.move_aside(&key, |found| found == version);
+            let moved = moved.map_err(StorageError::unavailable)?.ok_or(StorageError::Conflict)?;
+            Ok(moved.display().to_string())
+        })
+    }
+}
+
+/// What a write expects to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expect {
+    /// Nothing under that name.
+    Absent,
+    /// Whatever there is.
+    Any,
+}
+
+/// How a write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Put {
+    /// The value is safe on disk.
+    Stored,
+    /// The store held something else than expected and was left as it is.
+    Conflict,
+}
+
+#[derive(Debug)]
+struct Folder {
+    root: PathBuf,
+    temporary: AtomicU64,
+}
+
+impl Folder {
+    fn path(&self, key: &Key) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+
+    /// What is no file, or too large, will never be read; all else may be, later.
+    fn why(&self, key: &Key, error: Error) -> StorageError {
+        let path = self.path(key);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if !found.is_file() || found.len() > MAX_VALUE_BYTES as u64 => {
+                let reason = if found.is_file() { "it is too large" } else { "it is no file" };
+                let version = version(&found);
+                StorageError::Damaged { key: key.to_string(), version, reason }
+            }
+            _ => StorageError::unavailable(error),
+        }
+    }
+
+    /// Writes if what is there is wanted; says the new version, or that it was not.
+    fn write(
+        &self,
+        key: &Key,
+        value: &[u8],
+        is_wanted: impl FnOnce(Option<Version>) -> bool,
+    ) -> Result<Option<Version>, Error> {
+        let path = self.path(key);
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(failed("write", &path)(io::ErrorKind::FileTooLarge.into()));
+        }
+        let folder = path.parent().unwrap_or(&self.root);
+        create_folder(folder)?;
+        let (temporary, mut file) = self.create_temporary(folder)?;
+        let done = file
+            .write_all(value)
+            .map_err(failed("write", &temporary))
+            .and_then(|()| self.replace(&path, &temporary, &file, is_wanted));
+        if !matches!(done, Ok(Some(_))) {
+            // Not worth failing for: it is a stray file of the same mode.
+            let _ = fs::remove_file(&temporary);
+        }
+        done
+    }
+
+    fn replace(
+        &self,
+        path: &Path,
+        temporary: &Path,
+        file: &fs::File,
+        is_wanted: impl FnOnce(Option<Version>) -> bool,
+    ) -> Result<Option<Version>, Error> {
+        let date = |micros: u64| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
+            file.set_modified(time)
+                .and_then(|()| file.sync_all())
+                .map_err(failed("write", temporary))
+        };
+        // Most often it stays so; then nobody waits for the disk while the lock is held.
+        let mut next = micros(now());
+        date(next)?;
+        let _turn = self.lock()?;
+        let found = found(path)?;
+        if !is_wanted(found) {
+            return Ok(None);
+        }
+        if let Some(found) = found.filter(|found| found.number() >= next) {
+            next = found.number() + 1;
+            date(next)?;
+        }
+        let kept = file.metadata().map_err(failed("read", temporary))?;
+        if version(&kept).number() != next {
+            // Such as FAT: two seconds.
+            return Err(failed("keep a time in microseconds for", temporary)(
+                io::ErrorKind::Unsupported.into(),
+            ));
+        }
+        fs::rename(temporary, path).map_err(failed("replace", path))?;
+        sync_folder(path.parent().unwrap_or(&self.root))?;
+        Ok(Some(Version::new(next)))
+    }
+
+    /// Says whether there was one that is wanted to go.
+    fn remove(&self, key: &Key, is_wanted: impl FnOnce(Version) -> bool) -> Result<bool, Error> {
+        let path = self.path(key);
+        let _turn = self.lock()?;
+        let Some(true) = found(&path)?.map(is_wanted) else { return Ok(false) };
+        fs::remove_file(&path).map_err(failed("remove", &path))?;
+        sync_folder(path.parent().unwrap_or(&self.root))?;
+        Ok(true)
+    }
+
+    /// Says where it lies now, if there was one that is wanted to go.
+    fn move_aside(
+        &self,
+        key: &Key,
+        is_wanted: impl FnOnce(Version) -> bool,
+    ) -> Result<Option<PathBuf>, Error> {
+        let path = self.path(key);
+        let folder = self.root.join(QUARANTINE);
+        create_folder(&folder)?;
+        let _turn = self.lock()?;
+        let Some(true) = found(&path)?.map(is_wanted) else { return Ok(None) };
+        let flat = key.as_str().replace('/', "__");
+        for attempt in 0..MAX_QUARANTINED {
+            let target = folder.join(format!("{flat}.{attempt}"));
+            if found(&target)?.is_none() {
+                fs::rename(&path, &target).map_err(failed("move", &path))?;
+                sync_folder(&folder)?;
+                sync_folder(path.parent().unwrap_or(&self.root))?;
+                return Ok(Some(target));
+            }
+        }
+        Err(failed("move", &path)(io::ErrorKind::QuotaExceeded.into()))
+    }
+
+    fn create_temporary(&self, folder: &Path) -> Result<(PathBuf, fs::File), Error> {
+        loop {
+            let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+            // Objects never begin with a dot, so the two cannot meet.
+            let path = folder.join(format!(".new-{}-{number}", std::process::id()));
+            match private_file().create_new(true).open(&path) {
+                Ok(file) => return Ok((path, file)),
+                // Left behind by a process of the same number that died.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(failed("create", &path)(source)),
+            }
+        }
+    }
+
+    /// Waits for the turn, among all processes. It ends when the file is closed, by whatever end.
+    fn lock(&self) -> Result<fs::File, Error> {
+        let path = self.root.join(".lock");
+        let file = private_file().create(true).open(&path).map_err(failed("open", &path))?;
+        #[cfg(unix)]
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|error| failed("lock", &path)(error.into()))?;
+        Ok(file)
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Entry>, Error> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed("open", path)(source)),
+    };
+    let metadata = file.metadata().map_err(failed("read", path))?;
+    warn_if_open_to_others(&metadata, path);
+    let mut value = Zeroizing::new(Vec::new());
+    let limit = MAX_VALUE_BYTES as u64 + 1;
+    file.take(limit).read_to_end(&mut value).map_err(failed("read", path))?;
+    if value.len() > MAX_VALUE_BYTES {
+        return Err(failed("read", path)(io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(Some(Entry { value, version: version(&metadata) }))
+}
+
+/// Adds what lies in one folder and, as far as it is asked for, below it.
+fn list(at: &Path, name: &str, below: &str, keys: &mut Vec<Key>) -> Result<(), Error> {
+    let entries = match fs::read_dir(at) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(failed("list", at)(source)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed("list", at))?;
+        let Some(file) = entry.file_name().to_str().map(ToOwned::to_owned) else { continue };
+        let name = if name.is_empty() { file } else { format!("{name}/{file}") };
+        // Temporary files, the lock and what others put here have no names of objects.
+        let Ok(key) = name.parse::<Key>() else { continue };
+        if key.as_str() == QUARANTINE {
+            continue;
+        }
+        if entry.file_type().map_err(failed("list", at))?.is_dir() {
+            let is_on_the_way =
+                key.as_str() == below || key.is_below(below) || is_parent(&name, below);
+            if is_on_the_way {
+                list(&entry.path(), &name, below, keys)?;
+            }
+        } else if key.is_below(below) {
+            keys.push(key);
+        }
+    }
+    Ok(())
+}
+
+fn not_set_aside(name: &str) -> Result<Key, Error> {
+    let key: Key = name.parse()?;
+    if key.as_str() == QUARANTINE || key.is_set_aside() {
+        return Err(Kind::ObjectName(name.to_owned()).into());
+    }
+    Ok(key)
+}
+
+fn is_parent(name: &str, of: &str) -> bool {
+    of.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The version of what lies there.
+fn found(path: &Path) -> Result<Option<Version>, Error> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(version(&metadata))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed("look at", path)(source)),
+    }
+}
+
+fn version(metadata: &fs::Metadata) -> Version {
+    Version::new(metadata.modified().map(micros).unwrap_or_default())
+}
+
+fn micros(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the shell around the file system")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Kind::Store { doing, path, source }.into()
+}
+
+fn create_folder(path: &Path) -> Result<(), Error> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(failed("create folder", path))
+}
+
+fn private_file() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Makes a rename survive a power failure. Other systems than Unix have no such call.
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    if cfg!(unix) {
+        fs::File::open(path)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed("sync folder", path))?;
+    }
+    Ok(())
+}
+
+fn warn_if_open_to_others(metadata: &fs::Metadata, path: &Path) {
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+        if mode & 0o077 != 0 {
+            tracing::warn!(path = %path.display(), mode = format_args!("{:o}", mode & 0o777),
+                "file may hold a private key and is open to other users");
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (metadata, path);
+}
+
+/// More broken copies of one object than this want a person's eyes, not more copies.
+const MAX_QUARANTINED: u32 = 1000;
