@@ -164,18 +164,22 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let in_words = words_of(&rules);
     let revocations = state.revocations().await?;
     let session_keys = state.session_keys()?;
+    let (outbox, outbox_key) = state.outbox()?;
     let gate = Gate::new(gate::Settings {
         team_host: config.team_host(),
         public_port,
         rules,
         router: Arc::clone(&router),
         mailer: Arc::new(config.mailer()?),
+        outbox: Arc::new(outbox),
+        outbox_key,
         mail_budget: gate::default_mail_budget()?,
         keys: session_keys.clone(),
         revocations: Arc::clone(&revocations),
         state_key: state.state_key()?,
         reporter: reporter.clone(),
-    })?;
+    })
+    .await?;
     // Several applications may share a host.
     let hosts: BTreeSet<String> = config.app.iter().map(|app| config.host_of(app)).collect();
     let ready = Event::Ready {

@@ -25,7 +25,10 @@ use async_trait::async_trait;
 use cert_manager::presets;
 use clap::Parser;
 use otp_auth::{
-    mail::{Mail, MailError, Mailer},
+    mail::{Mail, MailError, Mailer, MemoryOutbox},
+    random::SystemRandom,
+    seal::SealingKey,
+    secret::Secret,
     throttle::{Budget, Rule as BudgetRule},
 };
 use rustls::{ClientConfig, RootCertStore};
@@ -123,12 +126,16 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         rules: Rules::new(policies)?,
         router: Arc::clone(&router),
         mailer: Arc::new(Terminal(reporter.clone())),
+        // A terminal takes everything at once: nothing is left for after a restart.
+        outbox: Arc::new(MemoryOutbox::new()),
+        outbox_key: SealingKey::new(Secret::generate(&SystemRandom::new(), 32)?)?,
         mail_budget: no_mailbox_to_flood()?,
         revocations: state.revocations().await?,
         keys: state.session_keys()?,
         state_key: state.state_key()?,
         reporter: reporter.clone(),
-    })?;
+    })
+    .await?;
     let url = format!("{}/", gate.origin_of(APP_HOST));
     let (trigger, shutdown) = Shutdown::new();
     let settings = edge::Settings {

@@ -67,11 +67,21 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// The mail server did not take a mail. The visitor sees the ordinary page.
+    /// The mail server did not take a mail yet. It is tried again until the code ends; the visitor sees the
+    /// ordinary page.
+    MailDelayed {
+        /// For whom, not in full.
+        address: String,
+        /// What happened, and what to look at.
+        error: String,
+        /// When it is tried again.
+        seconds: f64,
+    },
+    /// The mail server will not take a mail. The visitor sees the ordinary page.
     MailFailed {
         /// For whom, not in full.
         address: String,
-        /// What the mail server said, and what to look at.
+        /// What happened, and what to look at.
         error: String,
     },
     /// Somebody entered the right code.
@@ -185,6 +195,9 @@ impl fmt::Display for Event {
             Self::CodeSent { address } => write!(f, "code sent to {address}"),
             Self::CodeNotSent { address, reason } => {
                 write!(f, "no code sent to {address}: {reason}")
+            }
+            Self::MailDelayed { address, error, seconds } => {
+                write!(f, "the code for {address} waits {seconds:.0} s: {error}")
             }
             Self::MailFailed { address, error } => {
                 write!(f, "the code for {address} could not be mailed: {error}")

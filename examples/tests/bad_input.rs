@@ -234,7 +234,7 @@ async fn with_the_mail_server_down_the_visitor_sees_the_ordinary_page() {
     let mut edge = site.start_edge().await;
     let url = site.url(APP_HOST, "/");
     let admitted = site.visitor().ask_for_code(&url, "alice@example.jp").await;
-    let event = edge.next_event("mail_failed").await;
+    let event = edge.next_event("mail_delayed").await;
     assert_eq!(event["address"], "a***@example.jp");
     assert!(told(&event).contains("is the mail server up, and does `smtp` name it?"), "{event}");
     let denied = site.visitor().ask_for_code(&url, "alice@examp1e.jp").await;

@@ -13,6 +13,8 @@ use std::{
 use reqwest::Method;
 use story::{
     PATIENCE,
+    form::forms,
+    loopback,
     mail_server::MailServer,
     nginx::{Nginx, PAGE},
     origin::Origin,
@@ -111,6 +113,43 @@ async fn a_log_out_that_can_not_be_kept_is_not_called_one() {
     let edge = site.start_edge().await;
     assert_eq!(alice.copy_opens(&site).await, 302);
     assert_eq!(edge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+#[ignore = "needs aiosmtpd"]
+async fn a_mail_that_could_not_be_sent_before_a_restart_is_sent_after_it() {
+    let origin = Origin::answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let site = Site::new(WITH_LOGIN, loopback::free_address());
+    let (mut edge, _connector) = site.start(&origin.url()).await;
+    let alice = site.visitor();
+    let page = alice.ask_for_code(&site.url(APP_HOST, "/"), "alice@example.jp").await;
+    let event = edge.next_event("mail_delayed").await;
+    assert!(event["error"].as_str().unwrap().contains("Connection refused"), "{event}");
+    let jobs = || fs::read_dir(site.path("state/outbox")).unwrap().count();
+    assert_eq!(jobs(), 1);
+    edge.kill().await;
+
+    let mail = MailServer::start_at(site.smtp).await;
+    let edge = site.start_edge().await;
+    edge.line("connector_connected").await;
+    edge.line("code_sent").await;
+    assert_eq!(mail.newest().header("to"), "alice@example.jp");
+
+    // This edge keeps codes in its memory, so that one has ended; asking again from the same page helps.
+    let refused = alice.enter_code(&page, &mail.newest().code()).await;
+    assert_eq!(refused.status, 403);
+    let again = forms(&refused.text()).into_iter().find(|it| it.action.contains("resend-code"));
+    let page = alice.submit_and_follow(&refused, &again.unwrap()).await;
+    let asked = Instant::now();
+    while mail.mails().len() < 2 {
+        assert!(asked.elapsed() < PATIENCE, "no second mail");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ids = mail.mails().iter().map(|it| it.header("message-id").to_owned()).collect::<Vec<_>>();
+    assert_ne!(ids[0], ids[1], "another code is another mail");
+    assert_eq!(alice.enter_code(&page, &mail.newest().code()).await.status, 200);
+    assert_eq!(edge.terminate().await.code(), Some(0));
+    assert_eq!(jobs(), 0);
 }
 
 /// Somebody who is signed in, and a copy of the cookies that the browser keeps.

@@ -83,6 +83,15 @@ impl Code {
         Some(Self { digits: Digits::of_number(value, length) })
     }
 
+    /// A drawn code that was kept; `None` if the text is none.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let lengths = [CodeLength::Six, CodeLength::Eight, CodeLength::Nine];
+        let length = lengths.into_iter().find(|length| length.digits() == text.len())?;
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        let value = text.parse().ok().filter(|_| is_plain)?;
+        Some(Self { digits: Digits::of_number(value, length) })
+    }
+
     /// The digits in the clear. Only for the message to the person, and for tests.
     pub fn expose(&self) -> &str {
         // INVARIANT: the bytes are ASCII digits.

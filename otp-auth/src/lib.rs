@@ -43,7 +43,7 @@
 //! | [`challenge`] | an open flow: nonce, flow cookie, record |
 //! | [`throttle`] | budgets as arithmetic on time |
 //! | [`store`] | the atomic steps a store must offer, and the stores in memory, Redis and Postgres |
-//! | [`mail`] | the message, the trait of mailers, SMTP and terminal |
+//! | [`mail`] | the message, the trait of mailers, SMTP and terminal, the outbox |
 //! | [`login`] | begin, resend, submit |
 //! | `conformance` | schedules that a store must survive, for its tests |
 //! | [`token`] | the compact signed form, claims, reasons to refuse |
@@ -66,7 +66,7 @@
 //! | `idna` | no | domains of addresses in any script (ICU's tables: 28 crates) |
 //! | `postgres` | no | [`store`]`::PostgresStore`: tokio-postgres |
 //! | `redis` | no | [`store`]`::RedisStore`: redis-rs, tokio |
-//! | `tokio` | no | `FileRevocations`: log-outs that outlive a restart; tokio |
+//! | `tokio` | no | `Outbox` and `FileRevocations`: mails and log-outs that outlive a restart; tokio |
 //! | `smtp` | no | `SmtpMailer`: lettre, tokio, rustls with ring |
 //!
 //! # What it does not stop

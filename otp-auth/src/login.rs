@@ -84,6 +84,11 @@ impl<P: Purpose> Login<P> {
         Login { core: Arc::clone(&self.core), purpose: PhantomData }
     }
 
+    /// The words of its mails, for an outbox.
+    pub fn mail_template(&self) -> Arc<MailTemplate> {
+        Arc::clone(&self.core.template)
+    }
+
     /// How likely a guesser is to win against these settings.
     pub fn risk(&self) -> Risk {
         self.core.settings.risk()

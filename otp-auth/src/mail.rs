@@ -1,19 +1,30 @@
 //! The message that carries a code, and the ways to send it.
 
+mod cause;
 mod host;
+mod job;
+#[cfg(feature = "tokio")]
+mod outbox;
 #[cfg(feature = "smtp")]
 mod smtp;
 mod template;
 mod terminal;
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error as ThisError;
 
+pub use self::cause::MailCause;
 pub use self::host::Host;
+pub use self::job::{Job, Silence};
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub use self::outbox::{
+    DirectoryOutbox, Failure, MemoryOutbox, Outbox, OutboxBuilder, OutboxEvent, OutboxObserver,
+    OutboxStore,
+};
 #[cfg(feature = "smtp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "smtp")))]
 pub use self::smtp::{Security, SmtpMailer, SmtpMailerBuilder};
@@ -100,8 +111,11 @@ pub trait Mailer: fmt::Debug + Send + Sync {
     async fn send(&self, mail: &Mail) -> Result<(), MailError>;
 }
 
-/// Why a mail could not be made or sent. No variant holds the code.
-#[derive(Debug, ThisError)]
+/// Why a mail could not be made or sent.
+///
+/// No variant can hold the code, nor anything else that came from the mail or over the network: servers like
+/// to quote the subject when they refuse a mail. See [`MailCause`].
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum MailError {
     /// A text for the mail has control characters or is not of its kind: the caller's fault.
@@ -120,40 +134,37 @@ pub enum MailError {
     },
     /// The message could not be composed.
     #[error("mail could not be composed")]
-    Compose(#[source] BoxError),
+    Compose(#[source] MailCause),
     /// The server did not answer in time.
     #[error("mail server did not answer in time")]
-    Timeout(#[source] BoxError),
+    Timeout(#[source] MailCause),
     /// The secure channel could not be set up.
     #[error("no secure channel to the mail server")]
-    Tls(#[source] BoxError),
+    Tls(#[source] MailCause),
     /// The server refused the user name or password.
-    #[error("mail server refused the credentials")]
-    Authentication(#[source] BoxError),
+    #[error("mail server refused the credentials, status {status}")]
+    Authentication {
+        /// The SMTP status: 530, 534, 535 or 538.
+        status: u16,
+    },
     /// The server said "later" (4xx).
     #[error("mail server is busy, status {status}")]
     Busy {
-        /// The SMTP status, 400 to 499.
+        /// The SMTP status, 400 to 499. The server's words are in its own log.
         status: u16,
-        /// The server's answer.
-        #[source]
-        source: BoxError,
     },
     /// The server said "never" (5xx), for instance to the recipient.
     #[error("mail server refused the mail, status {status}")]
     Refused {
-        /// The SMTP status, 500 to 599.
+        /// The SMTP status, 500 to 599. The server's words are in its own log.
         status: u16,
-        /// The server's answer.
-        #[source]
-        source: BoxError,
     },
     /// The server could not be reached, or broke the connection.
     #[error("mail server could not be reached")]
-    Connection(#[source] BoxError),
+    Connection(#[source] MailCause),
     /// The terminal or file could not be written.
     #[error("mail could not be written")]
-    Output(#[source] std::io::Error),
+    Output(#[source] MailCause),
 }
 
 impl MailError {
@@ -169,11 +180,17 @@ impl MailError {
         )
     }
 
+    /// Whether the server was there and spoke about this mail, so that others may get through meanwhile.
+    /// 421 closes the connection, whatever the mail (RFC 5321 section 3.8).
+    pub fn is_about_one_mail(&self) -> bool {
+        match self {
+            Self::Busy { status } | Self::Refused { status } => *status != 421,
+            _ => false,
+        }
+    }
+
     /// Whether program or configuration must change before any mail gets through.
     pub fn is_caller_fault(&self) -> bool {
-        matches!(self, Self::UnsafeText { .. } | Self::Setting { .. } | Self::Authentication(_))
+        matches!(self, Self::UnsafeText { .. } | Self::Setting { .. } | Self::Authentication { .. })
     }
 }
-
-/// The cause of a [`MailError`].
-pub type BoxError = Box<dyn StdError + Send + Sync>;

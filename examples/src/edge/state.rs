@@ -11,7 +11,9 @@ use anyhow::{Context as _, bail};
 use cert_manager::{DirectoryStore, Expect, Opened, Origin, PrivateCa};
 use otp_auth::{
     keys::{KeyRing, KeySet, RotationSchedule, SigningKey},
+    mail::DirectoryOutbox,
     random::SystemRandom,
+    seal::SealingKey,
     secret::Secret,
     session::{FileRevocations, Forgotten, Revocations},
 };
@@ -34,6 +36,9 @@ const SESSION_KEYS: &str = "sessions/keys.json";
 const FIRST_KEY: &str = "sessions/signing-key.pk8";
 const REVOCATIONS: &str = "sessions/revocations.txt";
 const STATE_KEY: &str = "sessions/state-key.bin";
+const OUTBOX: &str = "outbox";
+/// Beside the folder that it seals: whoever copies mails has no codes.
+const OUTBOX_KEY: &str = "outbox-key.bin";
 
 impl State {
     /// Opens or creates the directory.
@@ -189,6 +194,19 @@ impl State {
     pub fn state_key(&self) -> anyhow::Result<Secret> {
         let stored = self.get_or_create(STATE_KEY, || random_bytes(32))?;
         Ok(Secret::new(stored))
+    }
+
+    /// Where mails lie until they are sent, and what seals them there.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable directory or key.
+    pub fn outbox(&self) -> anyhow::Result<(DirectoryOutbox, SealingKey)> {
+        let key = Secret::new(self.get_or_create(OUTBOX_KEY, || random_bytes(32))?);
+        let key = SealingKey::new(key).with_context(|| format!("`{OUTBOX_KEY}` is damaged"))?;
+        let folder = DirectoryOutbox::open(self.path.join(OUTBOX))
+            .with_context(|| format!("can't use `{OUTBOX}` in the state directory"))?;
+        Ok((folder, key))
     }
 
     /// Draws credentials for a new tunnel and keeps them.

@@ -1,40 +1,79 @@
-//! Delivering codes, outside the answer to the visitor.
+//! What becomes of codes on their way.
 
-use std::sync::Arc;
+use otp_auth::mail::{Failure, MailError, OutboxEvent, OutboxObserver, Silence};
+use tracing::{error, warn};
 
-use otp_auth::{
-    login::{Delivery, Dispatch},
-    mail::MailError,
-};
+use crate::output::{Event, Reporter, chain};
 
-use super::Gate;
-use crate::output::{Event, chain};
+/// Tells the operator.
+#[derive(Debug)]
+pub(super) struct Telling(pub Reporter);
 
-impl Gate {
-    /// Delivers in a task of its own: the visitor's answer neither waits nor tells what happens.
-    pub(super) fn deliver(self: &Arc<Self>, dispatch: Dispatch) {
-        let gate = Arc::clone(self);
-        tokio::spawn(async move {
-            let address = gate.reporter.name(dispatch.to().as_str());
-            let event = match dispatch.deliver(&*gate.mailer).await {
-                Ok(Delivery::Sent) => Event::CodeSent { address },
-                Ok(Delivery::Decoy(reason)) => {
-                    Event::CodeNotSent { address, reason: reason.to_string() }
-                }
-                Ok(_) => Event::CodeNotSent { address, reason: "a newer one is on its way".into() },
-                Err(error) => Event::MailFailed { address, error: explain(&error) },
-            };
-            gate.reporter.tell(&event);
-        });
+impl OutboxObserver for Telling {
+    fn observe(&self, event: &OutboxEvent) {
+        if let Some(event) = self.in_words(event) {
+            self.0.tell(&event);
+        }
     }
 }
 
-/// The error with what to look at.
-fn explain(error: &MailError) -> String {
-    let advice = if error.is_retryable() {
-        "is the mail server up, and does `smtp` name it? The visitor can ask for another code"
-    } else {
-        "the mail server will say no again; look at `smtp` and `from`"
-    };
-    format!("{}; {advice}", chain(error))
+impl Telling {
+    fn in_words(&self, event: &OutboxEvent) -> Option<Event> {
+        Some(match event {
+            OutboxEvent::Handed { job, .. } => Event::CodeSent { address: self.name(job) },
+            OutboxEvent::Silent { job, reason } => Event::CodeNotSent {
+                address: self.name(job),
+                reason: match reason {
+                    Silence::Decoy(reason) => reason.to_string(),
+                    _ => NEWER.into(),
+                },
+            },
+            OutboxEvent::Failed { job, reason: Failure::Superseded } => {
+                Event::CodeNotSent { address: self.name(job), reason: NEWER.into() }
+            }
+            OutboxEvent::Delayed { job, error, next_in } => Event::MailDelayed {
+                address: self.name(job),
+                error: format!("{}; is the mail server up, and does `smtp` name it?", chain(error)),
+                seconds: next_in.as_secs_f64(),
+            },
+            OutboxEvent::Failed { job, reason } => {
+                if matches!(reason, Failure::QueueFull) {
+                    error!(
+                        "too many mails wait: the mail server is away, or somebody asks for very many codes"
+                    );
+                }
+                Event::MailFailed { address: self.name(job), error: explain(reason) }
+            }
+            OutboxEvent::Unreadable { id } => {
+                warn!(id, "a mail of before the restart could not be read; it is dropped");
+                return None;
+            }
+            OutboxEvent::StoreUnavailable { error } => {
+                let error = chain(error);
+                warn!(error, "sent mails stay in the outbox; a restart would send them again");
+                return None;
+            }
+            _ => return None,
+        })
+    }
+
+    fn name(&self, job: &otp_auth::mail::Job) -> String {
+        self.0.name(job.to().as_str())
+    }
 }
+
+/// The reason with what to look at.
+fn explain(reason: &Failure) -> String {
+    match reason {
+        Failure::Refused(error) => {
+            let advice = match error {
+                MailError::Authentication { .. } => "look at `mail.user` and `mail.password_file`",
+                _ => "it will say no again; look at `smtp` and `from`, and at its own log",
+            };
+            format!("{}; {advice}", chain(error))
+        }
+        reason => format!("{reason}; the visitor can ask for another code"),
+    }
+}
+
+const NEWER: &str = "a newer one is on its way";

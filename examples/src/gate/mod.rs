@@ -24,14 +24,16 @@ use std::{
     time::Instant,
 };
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use http::Request;
 use hyper::body::Incoming;
 use otp_auth::{
     keys::KeyRing,
     login::Login,
-    mail::{Host, Mailer},
+    mail::{Host, Mailer, Outbox, OutboxStore},
     random::{Random, SystemRandom},
+    seal::SealingKey,
     secret::{Pepper, Secret},
     session::{AppVerifier, Issuer, OrgVerifier, Revocations, StateSigner},
     store::MemoryStore,
@@ -65,6 +67,10 @@ pub struct Settings {
     pub router: Arc<Router>,
     /// What delivers codes.
     pub mailer: Arc<dyn Mailer>,
+    /// Where codes lie until they are delivered.
+    pub outbox: Arc<dyn OutboxStore>,
+    /// What seals them there.
+    pub outbox_key: SealingKey,
     /// How many codes an address may get.
     pub mail_budget: Budget,
     /// What signs sessions.
@@ -96,17 +102,17 @@ pub struct Gate {
     requests: AtomicU64,
     ids: RandomState,
     random: Arc<dyn Random>,
-    mailer: Arc<dyn Mailer>,
+    outbox: Outbox,
     reporter: Reporter,
 }
 
 impl Gate {
-    /// Prepares the login.
+    /// Prepares the login, and goes on with mails that were not sent before a restart.
     ///
     /// # Errors
     ///
-    /// A team host that is no host name, or a system without randomness.
-    pub fn new(settings: Settings) -> anyhow::Result<Arc<Self>> {
+    /// A team host that is no host name, a system without randomness, an outbox that can't be read.
+    pub async fn new(settings: Settings) -> anyhow::Result<Arc<Self>> {
         let random = SystemRandom::new();
         let shared: Arc<dyn Random> = Arc::new(random.clone());
         let team_host: Host = settings.team_host.parse()?;
@@ -116,6 +122,18 @@ impl Gate {
         let login = Login::builder(store, pepper, Arc::clone(&shared), team_host)
             .mail_budget(settings.mail_budget)
             .build()?;
+        let outbox = Outbox::builder(
+            settings.outbox,
+            settings.outbox_key,
+            Arc::clone(&shared),
+            login.mail_template(),
+        )
+        .observer(Arc::new(mail::Telling(settings.reporter.clone())))
+        .open(session::timestamp())
+        .await
+        .context("can't open the outbox of mails")?;
+        let (worker, mailer) = (outbox.clone(), settings.mailer);
+        tokio::spawn(async move { worker.run(mailer).await });
         let origin = origin_of(&settings.team_host, settings.public_port);
         let issuer = Issuer::new(settings.keys.clone(), Arc::clone(&shared), origin.clone())?;
         let revocations = settings.revocations;
@@ -139,7 +157,7 @@ impl Gate {
             requests: AtomicU64::new(0),
             ids: RandomState::new(),
             random: shared,
-            mailer: settings.mailer,
+            outbox,
             reporter: settings.reporter,
             team_host: settings.team_host,
             public_port: settings.public_port,

@@ -15,6 +15,7 @@ use otp_auth::{
     address::EmailAddress,
     challenge::DeviceCookie,
     login::{Admission, Begin, Resend, Verdict},
+    mail::Host,
     session::{AppGrant, OrgClaims, StateSigner},
 };
 use serde::{Deserialize, Serialize};
@@ -176,13 +177,25 @@ impl Gate {
     }
 
     /// Step 2: send a code, or seem to.
-    async fn ask_for_code(self: &Arc<Self>, head: &Head, wish: &Wish, form: &Form) -> Reply {
+    async fn ask_for_code(&self, head: &Head, wish: &Wish, form: &Form) -> Reply {
         let typed = to_ascii_width(form.field(EMAIL_FIELD).trim());
         let Ok(address) = EmailAddress::parse_form_field(&typed) else {
             let error = if typed.is_empty() { LoginError::Empty } else { LoginError::NotAnAddress };
             return self.login_page(head, wish, &typed, Some(error), 400);
         };
         let Ok(host) = wish.host.parse() else { return expired(head) };
+        self.begin(head, wish, address, host, false).await
+    }
+
+    /// Opens a flow: the same for every address.
+    async fn begin(
+        &self,
+        head: &Head,
+        wish: &Wish,
+        address: EmailAddress,
+        host: Host,
+        resent: bool,
+    ) -> Reply {
         let admission = self.admission(head, wish, &address);
         let client = head.peer.ip;
         let begin = Begin::new(address.clone(), admission, client, host)
@@ -190,7 +203,9 @@ impl Gate {
             .device(head.cookie(cookies::DEVICE));
         match self.login.begin(&begin, timestamp()).await {
             Ok((begun, dispatch)) => {
-                self.deliver(dispatch);
+                if let Err(error) = self.outbox.accept(dispatch.into_job(), timestamp()).await {
+                    return unavailable(head, &error);
+                }
                 let flow = Flow {
                     cookie: begun.flow_cookie.expose(),
                     nonce: begun.nonce.to_string(),
@@ -198,7 +213,7 @@ impl Gate {
                     digits: begun.code_length.digits(),
                 };
                 let location =
-                    self.step_url("verify-code", wish, head.locale(), &flow.nonce, false);
+                    self.step_url("verify-code", wish, head.locale(), &flow.nonce, resent);
                 let reply = reply::redirect(StatusCode::SEE_OTHER, &location);
                 let cookie = cookies::set(cookies::FLOW, &flow.sign(&self.states), Flow::LIFE);
                 reply::with(reply, header::SET_COOKIE, &cookie)
@@ -218,18 +233,22 @@ impl Gate {
         }
     }
 
-    /// Step 3, once more: send another code to the same address.
-    async fn resend_code(self: &Arc<Self>, head: &Head, wish: &Wish, form: &Form) -> Reply {
+    /// Step 3, once more: send another code to the same address. A flow that is over, or that a restart has
+    /// forgotten, begins anew: whoever waits for a mail gets one.
+    async fn resend_code(&self, head: &Head, wish: &Wish, form: &Form) -> Reply {
         let Some(flow) = Flow::open(&self.states, head) else { return expired(head) };
         let Ok(host) = wish.host.parse() else { return expired(head) };
         let resend = Resend::new(head.peer.ip, host).locale(mail_locale(head));
         let admit = |address: &EmailAddress| self.admission(head, wish, address);
         let nonce = form.field(NONCE_FIELD);
         match self.login.resend(nonce, &flow.cookie, &resend, admit, timestamp()).await {
-            Ok(dispatch) => {
-                // Whether the flow is still open does not show.
-                if let Some(dispatch) = dispatch {
-                    self.deliver(dispatch);
+            Ok(None) => match (EmailAddress::parse(&flow.address), wish.host.parse()) {
+                (Ok(address), Ok(host)) => self.begin(head, wish, address, host, true).await,
+                _ => expired(head),
+            },
+            Ok(Some(dispatch)) => {
+                if let Err(error) = self.outbox.accept(dispatch.into_job(), timestamp()).await {
+                    return unavailable(head, &error);
                 }
                 let location = self.step_url("verify-code", wish, head.locale(), &flow.nonce, true);
                 reply::redirect(StatusCode::SEE_OTHER, &location)

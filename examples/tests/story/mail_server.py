@@ -31,13 +31,13 @@ class Inbox:
         return "250 OK"
 
 
-async def main():
+async def main(host="127.0.0.1", port=0):
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: SMTP(Inbox(), hostname="mail.test", enable_SMTPUTF8=True), "127.0.0.1", 0
+        lambda: SMTP(Inbox(), hostname="mail.test", enable_SMTPUTF8=True), host, int(port)
     )
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await server.serve_forever()
 
 
-sys.exit(asyncio.run(main()))
+sys.exit(asyncio.run(main(*sys.argv[1:])))

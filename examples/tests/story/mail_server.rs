@@ -24,14 +24,19 @@ pub struct Mail(pub Value);
 
 impl MailServer {
     pub async fn start() -> Self {
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// Starts one where the edge looks for it.
+    pub async fn start_at(address: SocketAddr) -> Self {
         let python = std::env::var("PYTHON3").unwrap_or_else(|_| "/usr/bin/python3".to_owned());
         let mut command = Command::new(python);
-        command.args(["-c", SCRIPT]);
+        command.args(["-c", SCRIPT, &address.ip().to_string(), &address.port().to_string()]);
         let program = Program::start("the mail server", command);
         let first = program.line("\"port\"").await;
         let first: Value = serde_json::from_str(&first).expect("JSON");
         let port = first["port"].as_u64().and_then(|port| u16::try_from(port).ok());
-        let address = SocketAddr::from(([127, 0, 0, 1], port.expect("a port")));
+        let address = SocketAddr::new(address.ip(), port.expect("a port"));
         Self { program, address }
     }
 

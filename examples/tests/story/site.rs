@@ -24,6 +24,8 @@ pub struct Site {
     directory: TempDir,
     pub https: SocketAddr,
     pub http: SocketAddr,
+    /// Where the edge looks for a mail server.
+    pub smtp: SocketAddr,
 }
 
 /// Anyone with an address at example.jp, after a login; a second application for one person.
@@ -65,7 +67,7 @@ impl Site {
              [listen]\nhttps = \"{https}\"\nhttp = \"{http}\"\n\
              [mail]\nsmtp = \"smtp://{smtp}\"\nfrom = \"access@example.jp\"\n{applications}"
         );
-        let site = Self { directory, https, http };
+        let site = Self { directory, https, http, smtp };
         fs::write(site.configuration(), configuration).expect("a configuration");
         site.write("open.json", OPEN);
         site

@@ -7,26 +7,22 @@ use super::Resend;
 use crate::address::EmailAddress;
 use crate::challenge::{Challenge, DecoyReason};
 use crate::code::Code;
-use crate::mail::{Mail, MailError, MailFacts, MailTemplate, Mailer};
+use crate::mail::{Job, Mail, MailError, MailTemplate, Mailer, Silence};
 use crate::timestamp::Timestamp;
 
-/// What is left to do after the visitor has been answered: send a mail, or nothing.
+/// What is left to do about a mail: to send it, or nothing.
 ///
-/// Give it to a task or queue and answer at once; whoever awaits [`deliver`](Self::deliver) inside the
-/// answer tells the visitor by the time it takes whether the address is admitted. For the same reason
-/// use [`is_decoy`](Self::is_decoy), [`mail`](Self::mail) and [`describe`](Self::describe) for the
-/// operator's log and for tests only.
+/// Give it to an outbox ([`into_job`](Self::into_job)) and answer, or answer and [`deliver`](Self::deliver)
+/// in a task of its own, where a crash loses it. Whoever awaits `deliver` inside the answer tells the visitor
+/// by the time it takes whether the address is admitted. For the same reason use
+/// [`is_decoy`](Self::is_decoy), [`mail`](Self::mail) and [`describe`](Self::describe) for the operator's log
+/// and for tests only.
 #[must_use = "no mail is sent until the dispatch is delivered"]
 pub struct Dispatch {
-    id: String,
-    challenge: Challenge,
-    code: Code,
-    asked: Resend,
-    asked_at: Timestamp,
+    job: Job,
     template: Arc<MailTemplate>,
     /// Written when it is first needed, which is outside the answer to the visitor.
     mail: OnceLock<Mail>,
-    outcome: Outcome,
 }
 
 impl Dispatch {
@@ -36,50 +32,54 @@ impl Dispatch {
     ///
     /// The mailer's, or that of a template whose texts cannot be a mail. The visitor has seen the same page; the operator must hear of it.
     pub async fn deliver(self, mailer: &dyn Mailer) -> Result<Delivery, MailError> {
-        match self.outcome {
-            Outcome::Send => {
+        match self.job.silence {
+            None => {
                 let mail = match self.mail.get() {
                     Some(mail) => mail,
-                    None => &self.write()?,
+                    None => &self.job.render(&self.template)?,
                 };
                 mailer.send(mail).await.map(|()| Delivery::Sent)
             }
-            Outcome::Decoy(reason) => Ok(Delivery::Decoy(reason)),
-            Outcome::Superseded => Ok(Delivery::Superseded),
+            Some(Silence::Decoy(reason)) => Ok(Delivery::Decoy(reason)),
+            Some(Silence::Superseded) => Ok(Delivery::Superseded),
         }
+    }
+
+    /// What an outbox keeps.
+    pub fn into_job(self) -> Job {
+        self.job
     }
 
     /// The job's name, unique for each code: an outbox sends it once.
     pub fn id(&self) -> &str {
-        &self.id
+        self.job.id()
     }
 
     /// Who asked for a code.
     pub fn to(&self) -> &EmailAddress {
-        self.challenge.address()
+        self.job.to()
     }
 
     /// Whether nothing will be sent. For the log only.
     pub fn is_decoy(&self) -> bool {
-        !matches!(self.outcome, Outcome::Send)
+        self.job.silence.is_some()
     }
 
     /// Why nothing will be sent to the address, if so. For the log only.
     pub fn decoy_reason(&self) -> Option<DecoyReason> {
-        match self.outcome {
-            Outcome::Decoy(reason) => Some(reason),
-            Outcome::Send | Outcome::Superseded => None,
+        match self.job.silence {
+            Some(Silence::Decoy(reason)) => Some(reason),
+            Some(Silence::Superseded) | None => None,
         }
     }
 
-    /// The mail to send, `None` for a decoy and where the template cannot write it. For an outbox and for
-    /// tests.
+    /// The mail to send, `None` for a decoy and where the template cannot write it. For tests.
     pub fn mail(&self) -> Option<&Mail> {
-        if !matches!(self.outcome, Outcome::Send) {
+        if self.job.silence.is_some() {
             return None;
         }
         if self.mail.get().is_none() {
-            let _written_by_another = self.mail.set(self.write().ok()?);
+            let _written_by_another = self.mail.set(self.job.render(&self.template).ok()?);
         }
         self.mail.get()
     }
@@ -88,12 +88,9 @@ impl Dispatch {
     ///
     /// Names the address in full, so it belongs in the operator's event log and nowhere else.
     pub fn describe(&self) -> String {
-        match self.outcome {
-            Outcome::Send => format!("code on its way to {}", self.to()),
-            Outcome::Decoy(reason) => format!("no code sent to {}: {reason}", self.to()),
-            Outcome::Superseded => {
-                format!("no code sent to {}: another request was faster", self.to())
-            }
+        match self.job.silence {
+            None => format!("code on its way to {}", self.to()),
+            Some(reason) => format!("no code sent to {}: {reason}", self.to()),
         }
     }
 
@@ -104,46 +101,30 @@ impl Dispatch {
         asked: &Resend,
         asked_at: Timestamp,
     ) -> Self {
-        Self {
+        let job = Job {
             id: format!("{}-{}", challenge.id(), challenge.generation()),
-            outcome: challenge.decoy.map_or(Outcome::Send, Outcome::Decoy),
-            challenge,
+            generation: challenge.generation(),
+            expires: challenge.expires(),
+            silence: challenge.decoy.map(Silence::Decoy),
+            to: challenge.address,
             code,
-            asked: asked.clone(),
+            application: asked.application.clone(),
             asked_at,
-            template: Arc::clone(template),
-            mail: OnceLock::new(),
-        }
-    }
-
-    fn write(&self) -> Result<Mail, MailError> {
-        self.template.render(&MailFacts {
-            id: &self.id,
-            to: self.challenge.address(),
-            code: &self.code,
-            application: &self.asked.application,
-            asked_at: self.asked_at,
-            asked_from: self.asked.client,
-            expires: self.challenge.expires(),
-            locale: self.asked.locale,
-        })
+            asked_from: asked.client,
+            locale: asked.locale,
+        };
+        Self { job, template: Arc::clone(template), mail: OnceLock::new() }
     }
 
     /// Keeps a code back that the store did not take.
     pub(super) fn suppress(&mut self) {
-        if matches!(self.outcome, Outcome::Send) {
-            self.outcome = Outcome::Superseded;
-        }
+        self.job.silence.get_or_insert(Silence::Superseded);
     }
 }
 
 impl fmt::Debug for Dispatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dispatch")
-            .field("id", &self.id)
-            .field("challenge", &self.challenge)
-            .field("outcome", &self.outcome)
-            .finish_non_exhaustive()
+        f.debug_struct("Dispatch").field("job", &self.job).finish_non_exhaustive()
     }
 }
 
@@ -156,12 +137,5 @@ pub enum Delivery {
     /// Nothing was sent, on purpose.
     Decoy(DecoyReason),
     /// Nothing was sent, since another request for the same flow was faster.
-    Superseded,
-}
-
-#[derive(Debug)]
-enum Outcome {
-    Send,
-    Decoy(DecoyReason),
     Superseded,
 }

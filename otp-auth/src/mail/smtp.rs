@@ -2,6 +2,8 @@
 
 mod url;
 
+use std::error::Error as StdError;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
-use super::{BoxError, Mail, MailError, Mailer};
+use super::{Mail, MailCause, MailError, Mailer};
 use crate::address::EmailAddress;
 use crate::secret::Secret;
 
@@ -80,8 +82,8 @@ impl SmtpMailer {
     }
 
     fn compose(&self, mail: &Mail) -> Result<Message, MailError> {
-        let to: Address =
-            mail.to().as_str().parse().map_err(|e| MailError::Compose(into_box(e)))?;
+        let to = mail.to().as_str().parse::<Address>();
+        let to = to.map_err(|_| MailError::Compose(MailCause::new("not a mailbox")))?;
         Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
@@ -92,7 +94,7 @@ impl SmtpMailer {
                 mail.text().to_owned(),
                 mail.html().to_owned(),
             ))
-            .map_err(|e| MailError::Compose(into_box(e)))
+            .map_err(|_| MailError::Compose(MailCause::new("a header or part is missing")))
     }
 }
 
@@ -102,8 +104,8 @@ impl Mailer for SmtpMailer {
         let message = self.compose(mail)?;
         // lettre 0.11.23 bounds the connect only: a relay that stops answering would hold us for ever.
         match tokio::time::timeout(self.timeout, self.transport.send(message)).await {
-            Ok(sent) => sent.map(|_| ()).map_err(classify),
-            Err(elapsed) => Err(MailError::Timeout(into_box(elapsed))),
+            Ok(sent) => sent.map(|_| ()).map_err(|error| classify(&error)),
+            Err(_) => Err(MailError::Timeout(MailCause::new("our patience is over"))),
         }
     }
 }
@@ -236,7 +238,7 @@ impl SmtpMailerBuilder {
                 .map_err(|_| setting("root_certificate_pem", "it is not a PEM certificate"))?;
             parameters = parameters.add_root_certificate(root);
         }
-        parameters.build().map_err(|e| MailError::Tls(into_box(e)))
+        parameters.build().map_err(|error| MailError::Tls(MailCause::handshake(&error)))
     }
 }
 
@@ -249,7 +251,7 @@ impl Header for AutoSubmitted {
         HeaderName::new_from_ascii_str("Auto-Submitted")
     }
 
-    fn parse(_: &str) -> Result<Self, BoxError> {
+    fn parse(_: &str) -> Result<Self, Box<dyn StdError + Send + Sync>> {
         Ok(Self)
     }
 
@@ -258,19 +260,36 @@ impl Header for AutoSubmitted {
     }
 }
 
-fn classify(error: SmtpError) -> MailError {
-    let status = error.status().map(u16::from);
-    let (is_timeout, is_tls) = (error.is_timeout(), error.is_tls());
-    let source = into_box(error);
-    match status {
+/// Sorts by who is to blame. The server's words stay behind: they may quote the mail.
+fn classify(error: &SmtpError) -> MailError {
+    match error.status().map(u16::from) {
         // RFC 4954 section 6: 530, 534, 535 and 538 are about authentication.
-        Some(530 | 534 | 535 | 538) => MailError::Authentication(source),
-        Some(status @ 500..) => MailError::Refused { status, source },
-        Some(status) => MailError::Busy { status, source },
-        None if is_timeout => MailError::Timeout(source),
-        None if is_tls => MailError::Tls(source),
-        None => MailError::Connection(source),
+        Some(status @ (530 | 534 | 535 | 538)) => MailError::Authentication { status },
+        Some(status @ 500..) => MailError::Refused { status },
+        Some(status) => MailError::Busy { status },
+        None if error.is_timeout() => MailError::Timeout(cause_of(error)),
+        None if error.is_tls() => MailError::Tls(cause_of(error)),
+        None => MailError::Connection(cause_of(error)),
     }
+}
+
+/// What the system or the TLS library said, if it was one of them.
+fn cause_of(error: &SmtpError) -> MailCause {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            return inner.map_or_else(|| error.into(), |inner| MailCause::handshake(inner));
+        }
+        source = error.source();
+    }
+    MailCause::new(if error.is_response() {
+        "it gave an answer that is none"
+    } else if error.is_client() {
+        "it does not offer what is needed, such as STARTTLS"
+    } else {
+        "no connection"
+    })
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -280,10 +299,6 @@ fn is_loopback(host: &str) -> bool {
 
 fn setting(setting: &'static str, problem: &'static str) -> MailError {
     MailError::Setting { setting, problem }
-}
-
-fn into_box(error: impl std::error::Error + Send + Sync + 'static) -> BoxError {
-    Box::new(error)
 }
 
 #[cfg(test)]

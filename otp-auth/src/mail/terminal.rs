@@ -51,7 +51,7 @@ impl Mailer for TerminalMailer {
         let minutes = (mail.valid_for().as_secs() / 60).max(1);
         let line = format!("code for {}: {left} {right} (valid {minutes} min)\n", mail.to());
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        output.write_all(line.as_bytes()).map_err(MailError::Output)?;
-        output.flush().map_err(MailError::Output)
+        let written = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+        written.map_err(|error| MailError::Output(error.into()))
     }
 }
