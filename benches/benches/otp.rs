@@ -1,6 +1,6 @@
 //! A sign-in with the store in memory, and the tokens that follow it.
 
-use std::{hint::black_box, sync::Arc, time::Duration};
+use std::{hint::black_box, sync::Arc};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use otp_auth::{
@@ -10,7 +10,6 @@ use otp_auth::{
     secret::Pepper,
     session::{AppGrant, AppVerifier, Epoch, Issuer},
     store::MemoryStore,
-    throttle::{Budget, Rule},
     timestamp::Timestamp,
     token::Audience,
 };
@@ -103,17 +102,8 @@ fn login() -> Login {
     let host = "auth.example.jp".parse().expect("a host");
     let store = Arc::new(MemoryStore::new());
     // One visitor signs in all day long.
-    let wide = || {
-        let rule = Rule::try_new(1_000, Duration::from_secs(1)).expect("a good rule");
-        Budget::try_new(vec![rule]).expect("a good budget")
-    };
     Login::builder(store, pepper, Arc::new(random), host)
-        .mail_budget(wide())
-        .start_budget(wide())
-        .failure_budget(wide())
-        .short_code_budget(wide())
-        .deployment_budget(wide())
-        .danger_accept_risk(1.0, 1.0)
+        .danger_without_budgets()
         .build()
         .expect("good settings")
 }

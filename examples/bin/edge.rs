@@ -173,7 +173,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         mailer: Arc::new(config.mailer()?),
         outbox: Arc::new(outbox),
         outbox_key,
-        mail_budget: gate::default_mail_budget()?,
+        mail_limits: gate::MailLimits::try_default()?,
         keys: session_keys.clone(),
         revocations: Arc::clone(&revocations),
         state_key: state.state_key()?,

@@ -129,7 +129,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // A terminal takes everything at once: nothing is left for after a restart.
         outbox: Arc::new(MemoryOutbox::new()),
         outbox_key: SealingKey::new(Secret::generate(&SystemRandom::new(), 32)?)?,
-        mail_budget: no_mailbox_to_flood()?,
+        mail_limits: no_mailbox_to_flood()?,
         revocations: state.revocations().await?,
         keys: state.session_keys()?,
         state_key: state.state_key()?,
@@ -213,8 +213,9 @@ async fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
 }
 
 /// Codes go nowhere but to this terminal, so nobody is bothered by many.
-fn no_mailbox_to_flood() -> anyhow::Result<Budget> {
-    Ok(Budget::try_new(vec![BudgetRule::try_new(100, Duration::from_secs(600))?])?)
+fn no_mailbox_to_flood() -> anyhow::Result<gate::MailLimits> {
+    let budget = Budget::try_new(vec![BudgetRule::try_new(100, Duration::from_secs(600))?])?;
+    Ok(gate::MailLimits::all(&budget))
 }
 
 /// Shows codes instead of mailing them.

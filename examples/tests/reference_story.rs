@@ -426,6 +426,23 @@ async fn guesses_use_a_code_up_and_a_new_one_helps() {
         stage.edge.events("code_refused").iter().map(|event| event["reason"].clone()).collect();
     assert_eq!(reasons[..5], vec![Value::from("wrong code"); 5]);
     assert_eq!(reasons[5], "no tries left");
+    // What the page says helps: a new code, of a new flow.
+    let again = forms(&late.text()).into_iter().find(|form| form.action.contains("resend-code"));
+    let page = alice.submit_and_follow(&late, &again.unwrap()).await;
+    stage.edge.next_event("code_sent").await;
+    let new = stage.mail.newest().code();
+    assert_eq!(alice.enter_code(&page, &new).await.text(), nginx::PAGE);
+
+    // Whoever sends the form with the address twice has one flow, and the newest mail is good.
+    let carol = stage.site.visitor();
+    let page = carol.ask_for_code(&stage.app("/"), "carol@example.jp").await;
+    stage.edge.next_event("code_sent").await;
+    let first = page.form_with("code").value("nonce").to_owned();
+    let page = carol.ask_for_code(&stage.app("/"), "carol@example.jp").await;
+    stage.edge.next_event("code_sent").await;
+    assert_eq!(page.form_with("code").value("nonce"), first);
+    let newest = stage.mail.newest().code();
+    assert_eq!(carol.enter_code(&page, &newest).await.text(), nginx::PAGE);
 
     // In another browser meanwhile: a second mail makes the first worthless.
     let bob = stage.site.visitor();

@@ -67,6 +67,10 @@ pub enum DecoyReason {
     Denied,
     /// The address has had its share of mails.
     MailBudget,
+    /// The client network has had its share of the mails to the address.
+    MailShare,
+    /// The client network has had its share of mails to all addresses.
+    NetworkMails,
     /// The client network has begun its share of flows.
     StartBudget,
 }
@@ -76,8 +80,17 @@ impl fmt::Display for DecoyReason {
         f.write_str(match self {
             Self::Denied => "no rule admits it",
             Self::MailBudget => "it has had its share of mails",
+            Self::MailShare => "its network has had its share of the mails to this address",
+            Self::NetworkMails => "its network has had its share of mails",
             Self::StartBudget => "its network has begun too many logins",
         })
+    }
+}
+
+impl DecoyReason {
+    /// Whether a guess counts although no guess can be right: else denied addresses would stand out.
+    pub(crate) fn is_counted(self) -> bool {
+        matches!(self, Self::Denied)
     }
 }
 
@@ -96,6 +109,7 @@ pub struct Challenge {
     pub(crate) issued: Timestamp,
     pub(crate) lifetime_millis: u32,
     pub(crate) tries: u8,
+    pub(crate) is_known_device: bool,
 }
 
 impl Challenge {
@@ -133,6 +147,11 @@ impl Challenge {
     /// The address that began the flow.
     pub fn address(&self) -> &EmailAddress {
         &self.address
+    }
+
+    /// Whether the browser that began the flow had signed in to the address before.
+    pub fn is_known_device(&self) -> bool {
+        self.is_known_device
     }
 
     /// Where the flow was begun from.

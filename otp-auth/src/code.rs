@@ -19,6 +19,8 @@ pub enum CodeLength {
     Eight,
     /// Nine digits.
     Nine,
+    /// Twelve digits, for mailed codes alone: more than HOTP has.
+    Twelve,
 }
 
 impl CodeLength {
@@ -28,13 +30,14 @@ impl CodeLength {
             Self::Six => 6,
             Self::Eight => 8,
             Self::Nine => 9,
+            Self::Twelve => 12,
         }
     }
 
-    /// How many codes there are.
+    /// How many values one draw gives. Twelve digits are two draws of six.
     const fn modulus(self) -> u32 {
         match self {
-            Self::Six => 1_000_000,
+            Self::Six | Self::Twelve => 1_000_000,
             Self::Eight => 100_000_000,
             Self::Nine => 1_000_000_000,
         }
@@ -43,7 +46,7 @@ impl CodeLength {
     /// The least 32-bit draw that is refused: the greatest multiple of the modulus within 32 bits.
     const fn bound(self) -> u32 {
         match self {
-            Self::Six => 4_294_000_000,
+            Self::Six | Self::Twelve => 4_294_000_000,
             Self::Eight => 4_200_000_000,
             Self::Nine => 4_000_000_000,
         }
@@ -74,12 +77,16 @@ impl Code {
         Err(Error::randomness())
     }
 
-    /// The first of the 32-bit draws that is not refused; `None` if all are.
+    /// The first of the 32-bit draws that are not refused, one or two; `None` if too few are left.
     pub(crate) fn from_draws(draws: &[u8; DRAW_BYTES], length: CodeLength) -> Option<Self> {
-        let mut draws = draws
+        let draws = draws
             .chunks_exact(4)
             .map(|draw| draw.iter().fold(0u32, |value, byte| value << 8 | u32::from(*byte)));
-        let value = draws.find_map(|draw| reduce(draw, length))?;
+        let mut values = draws.filter_map(|draw| reduce(draw, length)).map(u64::from);
+        let mut value = values.next()?;
+        if length == CodeLength::Twelve {
+            value = value * u64::from(length.modulus()) + values.next()?;
+        }
         Some(Self { digits: Digits::of_number(value, length) })
     }
 
@@ -164,10 +171,13 @@ impl CodeInput {
         self.digits.as_bytes()
     }
 
-    /// The digits as a number, for codes that are computed and not kept.
+    /// The digits as a number, for codes that are computed and not kept; what is longer than any of those is
+    /// equal to none.
     #[cfg(feature = "totp")]
     pub(crate) fn value(&self) -> u32 {
-        self.digits.as_bytes().iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0'))
+        let digits = self.digits.as_bytes().iter();
+        let value = digits.fold(0u64, |value, digit| value * 10 + u64::from(digit - b'0'));
+        u32::try_from(value).unwrap_or(u32::MAX)
     }
 }
 
@@ -195,7 +205,7 @@ pub enum CodeInputError {
     },
 }
 
-/// Up to nine ASCII digits, zeroed on drop.
+/// Up to twelve ASCII digits, zeroed on drop.
 #[derive(Clone, Default)]
 struct Digits {
     bytes: Zeroizing<[u8; MAX_DIGITS]>,
@@ -204,7 +214,7 @@ struct Digits {
 
 impl Digits {
     /// The number with leading zeros.
-    fn of_number(mut number: u32, length: CodeLength) -> Self {
+    fn of_number(mut number: u64, length: CodeLength) -> Self {
         let mut bytes = Zeroizing::new([0; MAX_DIGITS]);
         for byte in bytes[..length.digits()].iter_mut().rev() {
             *byte = b'0' + (number % 10) as u8;
@@ -229,10 +239,10 @@ fn reduce(draw: u32, length: CodeLength) -> Option<u32> {
     (draw < length.bound()).then(|| draw % length.modulus())
 }
 
-/// Nine full-width digits with a separator between any two take 51 bytes.
-const INPUT_BYTES: usize = 64;
+/// Twelve full-width digits with a separator between any two take 69 bytes.
+const INPUT_BYTES: usize = 96;
 
-const MAX_DIGITS: usize = 9;
+const MAX_DIGITS: usize = 12;
 
 /// Four draws at once: at nine digits all are refused once in 46,000 times, at six never.
 pub(crate) const DRAW_BYTES: usize = 16;
@@ -244,6 +254,9 @@ mod tests {
     use super::*;
 
     const LENGTHS: [CodeLength; 3] = [CodeLength::Six, CodeLength::Eight, CodeLength::Nine];
+
+    /// What one draw gives is six digits; see [`twelve_digits_are_two_draws_of_six`].
+    const HALF: CodeLength = CodeLength::Twelve;
 
     /// The accepted draws are whole runs of `0..modulus`, one after the other: every value has exactly
     /// `bound / modulus` pre-images. Shown by arithmetic at each border and by enumeration of runs.
@@ -265,12 +278,34 @@ mod tests {
             assert_eq!(reduce(bound, length), None);
             assert_eq!(reduce(u32::MAX, length), None);
         }
+        assert_eq!((HALF.bound(), HALF.modulus()), (CodeLength::Six.bound(), 1_000_000));
         for run in [0, 1, 2_146, 4_293] {
             let mut seen = vec![0u8; 1_000_000];
             for draw in run * 1_000_000..(run + 1) * 1_000_000 {
                 seen[reduce(draw, CodeLength::Six).unwrap() as usize] += 1;
             }
             assert!(seen.iter().all(|count| *count == 1));
+        }
+    }
+
+    /// Each pair of halves is one code and each code one pair, so independent even halves make even codes.
+    #[test]
+    fn twelve_digits_are_two_draws_of_six() {
+        let drawn = |draws: [u32; 4]| {
+            let mut bytes = [0; DRAW_BYTES];
+            for (chunk, draw) in bytes.chunks_exact_mut(4).zip(draws) {
+                chunk.copy_from_slice(&draw.to_be_bytes());
+            }
+            Code::from_draws(&bytes, HALF).map(|code| code.expose().to_owned())
+        };
+        for (draws, code) in [
+            ([0, 0, 9, 9], Some("000000000000")),
+            ([1, 2, 9, 9], Some("000001000002")),
+            ([999_999, 4_293_999_999, 9, 9], Some("999999999999")),
+            ([u32::MAX, 12_000_345, 4_294_000_000, 6], Some("000345000006")),
+            ([u32::MAX, 5, 4_294_000_000, u32::MAX], None),
+        ] {
+            assert_eq!(drawn(draws).as_deref(), code, "{draws:?}");
         }
     }
 

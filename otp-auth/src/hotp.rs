@@ -92,7 +92,8 @@ impl HotpKey {
         Ok(Self { prepared })
     }
 
-    /// The code for a counter, as a number: print it with leading zeros.
+    /// The code for a counter, as a number: print it with leading zeros. Twelve digits hold no more than 31
+    /// bits either.
     pub fn value(&self, counter: u64, length: CodeLength) -> u32 {
         let truncated = match &self.prepared {
             Prepared::Sha1 { counters, .. } => truncate(&counters.of_counter(counter)),
@@ -133,5 +134,7 @@ pub(crate) const fn modulus(length: CodeLength) -> u32 {
         CodeLength::Six => 1_000_000,
         CodeLength::Eight => 100_000_000,
         CodeLength::Nine => 1_000_000_000,
+        // More than there are: 31 bits have ten digits.
+        CodeLength::Twelve => u32::MAX,
     }
 }

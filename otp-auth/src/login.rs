@@ -1,5 +1,6 @@
 //! The login flow: begin, send again, submit.
 
+mod budgets;
 mod dispatch;
 mod event;
 mod purpose;
@@ -11,7 +12,9 @@ mod verdict;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
+use self::budgets::Who;
 pub use self::dispatch::{Delivery, Dispatch};
 pub use self::event::{Event, Observer};
 pub use self::purpose::{ChangeAddress, Purpose, SignIn, StepUp};
@@ -31,7 +34,7 @@ use crate::mail::{Host, MailTemplate};
 use crate::random::Random;
 use crate::secret::{Pepper, PepperKeys};
 use crate::store::{Charge, Guess, Inserted, Reserved, Store};
-use crate::throttle::{BudgetKey, Network};
+use crate::throttle::Network;
 use crate::timestamp::Timestamp;
 
 /// One-time codes by mail, for one [`Purpose`].
@@ -99,9 +102,13 @@ impl<P: Purpose> Login<P> {
     /// An admitted and a denied address make the same calls of the store, draw the same bytes,
     /// and give the same [`Begun`]. Answer the visitor first; deliver the [`Dispatch`] elsewhere.
     ///
-    /// An address that has had its share of mails gets a challenge that nothing opens, and no mail. A
+    /// An address or network that has had its share of mails gets a challenge that nothing opens, and no mail. A
     /// network that has begun its share of flows gets the same without a record. The first does not show; the second
     /// shows at the first wrong code, and tells of the network, not of the address.
+    ///
+    /// A browser that sends the address again has a flow already, and the second within a minute would be such a
+    /// flow without a mail, in the place of the one with the mail. [Resend](Self::resend) for the flow that its
+    /// cookie opens, and begin only where that answers `None` or the address is another.
     ///
     /// # Errors
     ///
@@ -120,7 +127,9 @@ impl<P: Purpose> Login<P> {
             device.and_then(|text| DeviceCookie::lane(text, &core.keys, &begin.address, now));
         let lane = known.unwrap_or(Lane { tag, is_known_device: false });
 
-        let (decoy, length) = core.may_begin(begin, tag, lane, now).await?;
+        let network = Network::of(begin.asked.client);
+        let who = Who { address_tag: tag, is_known_device: lane.is_known_device, network };
+        let (decoy, length) = core.may_begin(who, begin.admission, now).await?;
         let (random, code) = core.draw(length)?;
         let (cookie, flow) = FlowCookie::seal(keys, P::NAME, &random, lane, length);
         let challenge = Challenge {
@@ -133,6 +142,7 @@ impl<P: Purpose> Login<P> {
             issued: now,
             lifetime_millis: u32::try_from(settings.lifetime.as_millis()).unwrap_or(u32::MAX),
             tries: u8::try_from(settings.tries).unwrap_or(u8::MAX),
+            is_known_device: lane.is_known_device,
         }
         .sealed(&flow, code.digits());
         let is_stored = decoy != Some(DecoyReason::StartBudget);
@@ -151,8 +161,11 @@ impl<P: Purpose> Login<P> {
     ///
     /// The policy is asked anew, about the address of the flow: `admit` is called with that address and no
     /// other, so that no form field can lend one address the admission of another. It must not take
-    /// longer for some addresses than for others. `None` means that the flow is not open, or the cookie
-    /// not its own; show the same page.
+    /// longer for some addresses than for others.
+    ///
+    /// `None` means that no code of this flow would be of use: it is not open, or the cookie not its own; its tries
+    /// are spent, or it ends within a minute; or its codes have become too short, because the address or the
+    /// deployment is being guessed at. Begin anew, for the visitor or when they ask for it.
     ///
     /// Within the cool-down (1 minute) nothing is changed and the dispatch goes nowhere, so the code in
     /// the last mail stays good.
@@ -176,19 +189,25 @@ impl<P: Purpose> Login<P> {
         let Ok(flow) = self.open(nonce, flow_cookie) else { return Ok(None) };
         let Some(open) = core.store.look_up(flow.challenge(), now).await? else { return Ok(None) };
         // A node whose own clock disagrees widely with the store's sends nothing.
-        if open.is_dead_at(now) {
+        if open.is_dead_at(now) || open.is_dead_at(now.plus(SHORTEST_USE)) {
             return Ok(None);
         }
         let admission = admit(&open.address);
-        let mails =
-            BudgetKey::mails(address_tag(flow.keys, &open.address), flow.lane.is_known_device);
-        let may_mail = core.store.take(&mails, &core.settings.mails, now).await?.is_taken();
-        let decoy = decoy_of(admission, may_mail);
+        let Lane { is_known_device, .. } = flow.lane;
+        let network = Network::of(resend.client);
+        let who =
+            Who { address_tag: address_tag(flow.keys, &open.address), is_known_device, network };
+        if !is_known_device && core.length(who.address_tag, now).await? != flow.length {
+            return Ok(None);
+        }
+        let charges: Vec<_> = budgets::of_mail(&core.settings, who).collect();
+        let tally = core.store.tally(&charges, now).await?;
+        let over = budgets::decoy(&charges, &tally);
+        let decoy = over.or_else(|| decoy_of(admission));
         let (_, code) = core.draw(flow.length)?;
         let next = open.renewed(&flow, code.digits(), decoy);
         // Over budget: the code that was mailed before stays the one that counts.
-        let is_replaced = decoy != Some(DecoyReason::MailBudget)
-            && core.store.replace(open.generation, &next, now).await?;
+        let is_replaced = over.is_none() && core.store.replace(open.generation, &next, now).await?;
         core.tell_asked(&next, &flow);
         let mut dispatch = Dispatch::new(&core.template, next, code, resend, now);
         if !is_replaced {
@@ -249,48 +268,45 @@ impl<P: Purpose> Login<P> {
         now: Timestamp,
     ) -> Result<Verdict<P>, Error> {
         let (core, settings) = (&*self.core, &self.core.settings);
-        let lane = flow.lane;
-        let failures = BudgetKey::failures(lane.tag, lane.is_known_device);
-        let charges = [
-            Charge::take(failures, &settings.failures),
-            Charge::take(BudgetKey::short_codes(lane.tag), &settings.short_codes),
-            Charge::take(BudgetKey::short_codes_of_all(), &settings.short_codes_of_all),
-        ];
-        // A stranger's guess at a code of ordinary length counts three times.
-        let is_risky = !lane.is_known_device && flow.length != CodeLength::Nine;
-        let charges = if is_risky { &charges[..] } else { &charges[..1] };
-
+        let charges = budgets::of_guess(settings, flow);
         let id = flow.challenge();
         let over = |reason| self.refuse(Some(id), Refusal::new(reason), true);
-        let (challenge, number) = match core.store.guess(charges, id, now).await? {
+        let (challenge, number) = match core.store.guess(&charges, id, now).await? {
             Guess::Reserved(Reserved::Granted { challenge, number }) => (challenge, number),
             Guess::Reserved(Reserved::Exhausted) => return Ok(over(Reason::Exhausted)),
             Guess::Reserved(Reserved::Used) => return Ok(over(Reason::Used)),
             Guess::Reserved(Reserved::Expired) => return Ok(over(Reason::Expired)),
             Guess::Reserved(Reserved::Unknown) => return Ok(over(Reason::Unknown)),
-            Guess::OverBudget { index: 0 } => {
-                return Ok(self.refuse(Some(id), Refusal::new(Reason::FailureBudget), false));
-            }
-            Guess::OverBudget { index } => {
-                if index == 2 {
-                    core.tell(&Event::UnderAttack);
-                }
-                return Ok(over(Reason::ShortCode));
-            }
+            Guess::OverBudget { index } => return Ok(self.refuse_over(&charges, index, id)),
         };
         // The store judged by its clock; a node whose own clock disagrees widely does not accept.
         if challenge.is_dead_at(now) {
             return Ok(over(Reason::Expired));
         }
         if !challenge.is_answered_by(flow, input.digits()) {
+            if challenge.decoy.is_some_and(|reason| !reason.is_counted()) {
+                // No guess could win, so none takes of what is there for those that can.
+                core.store.forgive(&charges, now).await?;
+            }
             let is_last = number >= challenge.tries();
             return Ok(self.refuse(Some(id), Refusal::wrong(challenge), is_last));
         }
-        if !core.store.accept(charges, id, challenge.generation, now).await? {
+        let tag = address_tag(flow.keys, &challenge.address);
+        let charges = budgets::of_success(settings, charges, &challenge, tag);
+        if !core.store.accept(&charges, id, challenge.generation, now).await? {
             return Ok(over(Reason::Used));
         }
         core.tell(&Event::Proven { challenge: id, address: &challenge.address });
         Ok(Verdict::Proven(Proven::of(challenge, now)))
+    }
+
+    fn refuse_over(&self, charges: &[Charge<'_>], index: usize, id: ChallengeId) -> Verdict<P> {
+        if budgets::is_alarm(charges, |at| at == index) {
+            self.core.tell(&Event::UnderAttack);
+        }
+        let (reason, is_over) =
+            charges.get(index).map_or((Reason::FailureBudget, false), budgets::refusal);
+        self.refuse(Some(id), Refusal::new(reason), is_over)
     }
 
     /// Checks that the cookie is ours, for this purpose, and opens the flow of this name. Asks no store.
@@ -316,39 +332,24 @@ impl Core {
     /// admission.
     async fn may_begin(
         &self,
-        begin: &Begin,
-        address_tag: [u8; 16],
-        lane: Lane,
+        who: Who,
+        admission: Admission,
         now: Timestamp,
     ) -> Result<(Option<DecoyReason>, CodeLength), Error> {
-        let (settings, is_known) = (&self.settings, lane.is_known_device);
-        let network = Network::of(begin.asked.client);
-        let starts = BudgetKey::starts(network, is_known);
-        let mails = BudgetKey::mails(address_tag, is_known);
-        let mails = Charge::take(mails, &settings.mails);
-        if is_known {
-            let starts = Charge::take(starts, &settings.device_starts);
-            let tally = self.store.tally(&[starts, mails], now).await?;
-            let decoy = decoy_of(begin.admission, tally.is_taken(1));
-            let decoy = if tally.is_taken(0) { decoy } else { Some(DecoyReason::StartBudget) };
-            return Ok((decoy, settings.length));
-        }
-        let charges = [
-            Charge::take(starts, &settings.starts),
-            Charge::look(BudgetKey::short_codes(address_tag), &settings.short_codes),
-            Charge::look(BudgetKey::short_codes_of_all(), &settings.short_codes_of_all),
-            mails,
-        ];
+        let charges = budgets::of_begin(&self.settings, who);
         let tally = self.store.tally(&charges, now).await?;
-        if !tally.is_taken(0) {
-            return Ok((Some(DecoyReason::StartBudget), settings.length));
-        }
-        if !tally.is_taken(2) {
+        if budgets::is_alarm(&charges, |at| !tally.is_taken(at)) {
             self.tell(&Event::UnderAttack);
         }
-        let is_calm = tally.is_taken(1) & tally.is_taken(2);
-        let length = if is_calm { settings.length } else { CodeLength::Nine };
-        Ok((decoy_of(begin.admission, tally.is_taken(3)), length))
+        let decoy = budgets::decoy(&charges, &tally).or_else(|| decoy_of(admission));
+        Ok((decoy, budgets::length(&self.settings, &charges, &tally)))
+    }
+
+    /// How long a stranger's code is at this moment.
+    async fn length(&self, address_tag: [u8; 16], now: Timestamp) -> Result<CodeLength, Error> {
+        let looks: Vec<_> = budgets::of_lengths(&self.settings, address_tag).collect();
+        let tally = self.store.tally(&looks, now).await?;
+        Ok(budgets::length(&self.settings, &looks, &tally))
     }
 
     /// The secret of a flow and a code, in one draw.
@@ -399,10 +400,12 @@ impl<P: Purpose> fmt::Debug for Login<P> {
     }
 }
 
-fn decoy_of(admission: Admission, may_mail: bool) -> Option<DecoyReason> {
-    match (may_mail, admission) {
-        (false, _) => Some(DecoyReason::MailBudget),
-        (true, Admission::Denied) => Some(DecoyReason::Denied),
-        (true, Admission::Admitted) => None,
+fn decoy_of(admission: Admission) -> Option<DecoyReason> {
+    match admission {
+        Admission::Denied => Some(DecoyReason::Denied),
+        Admission::Admitted => None,
     }
 }
+
+/// A code that ends sooner is not worth a mail.
+const SHORTEST_USE: Duration = Duration::from_secs(60);

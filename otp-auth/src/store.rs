@@ -39,8 +39,8 @@ use crate::timestamp::Timestamp;
 /// The provided methods join steps. A store that can do so in one round trip overrides them; each key's
 /// step must stay atomic.
 ///
-/// Whether an implementation keeps nearly all this is found out by `conformance::check` (feature
-/// `conformance`) in one call; tries that are given back while others are taken are not among what it forces.
+/// Whether an implementation keeps all this is found out by `conformance::check` (feature `conformance`) in
+/// one call.
 ///
 /// `now` is the caller's clock. A store with a clock of its own (one that several nodes share) judges
 /// expiry by that clock, so that the skew of a node stretches nothing. When the judging clock steps
@@ -59,7 +59,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Creates the record if its id is absent, with no tries spent. Never overwrites.
     async fn insert(&self, challenge: &Challenge, now: Timestamp) -> Result<Inserted, Error>;
 
-    /// Reads a live record: present, not expired, not used. Changes nothing.
+    /// Reads a live record: present, not expired, not used, with tries left. Changes nothing.
     ///
     /// For a resend, which is guarded by the generation in [`replace`](Self::replace).
     async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<Challenge>, Error>;
@@ -105,15 +105,19 @@ pub trait Store: fmt::Debug + Send + Sync {
     ) -> Result<(), Error>;
 
     /// Takes from or looks at several budgets, in this order, and stops at the first that has nothing to
-    /// take. Looking never stops.
+    /// take. Looking never stops. What was taken [together](ChargeKind::TakeTogether) with the one that stops is
+    /// [undone](Refund::Undone).
     async fn tally(&self, charges: &[Charge<'_>], now: Timestamp) -> Result<Tally, Error> {
         let mut tally = Tally::default();
-        for charge in charges {
+        for (index, charge) in charges.iter().enumerate() {
             let answer = match charge.kind {
-                ChargeKind::Take => self.take(&charge.key, charge.budget, now).await?,
                 ChargeKind::Look => self.look(&charge.key, charge.budget, now).await?,
+                ChargeKind::Take | ChargeKind::TakeTogether => {
+                    self.take(&charge.key, charge.budget, now).await?
+                }
             };
             if !tally.push(charge.kind, answer) {
+                undo(self, taken_together(&charges[..index]), now).await?;
                 break;
             }
         }
@@ -143,7 +147,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         Ok(Guess::Reserved(reserved))
     }
 
-    /// [Consumes](Self::consume) and, if that is true, returns what the try took: it was a
+    /// Returns what a granted try took, where it turned out that no guess could have been right.
+    async fn forgive(&self, charges: &[Charge<'_>], now: Timestamp) -> Result<(), Error> {
+        undo(self, charges, now).await
+    }
+
+    /// [Consumes](Self::consume) and, if that is true, returns what led to it: it was a
     /// [success](Refund::Succeeded). A refund that is lost costs the address one failure it did not make.
     async fn accept(
         &self,
@@ -180,6 +189,11 @@ impl<'a> Charge<'a> {
         Self { key, budget, kind: ChargeKind::Take }
     }
 
+    /// Takes one if all that are taken together have one.
+    pub fn take_together(key: BudgetKey, budget: &'a Budget) -> Self {
+        Self { key, budget, kind: ChargeKind::TakeTogether }
+    }
+
     /// Looks whether there is one.
     pub fn look(key: BudgetKey, budget: &'a Budget) -> Self {
         Self { key, budget, kind: ChargeKind::Look }
@@ -191,14 +205,16 @@ impl<'a> Charge<'a> {
 pub enum ChargeKind {
     /// Take one, or stop.
     Take,
+    /// Take one, or stop and undo those before it of this kind. They stand last.
+    TakeTogether,
     /// Look whether there is one, and go on.
     Look,
 }
 
-/// The answers of [`Store::tally`], in the order of the questions; at most four.
+/// The answers of [`Store::tally`], in the order of the questions; at most eight.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
-    answers: [Option<Taken>; 4],
+    answers: [Option<Taken>; 8],
     count: usize,
 }
 
@@ -215,6 +231,17 @@ impl Tally {
     pub fn is_taken(&self, index: usize) -> bool {
         self.answers.get(index).copied().flatten().is_some_and(|answer| answer.is_taken())
     }
+
+    /// How many questions were asked.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
+
+/// Those at the end of a list that are taken together.
+fn taken_together<'a, 'b>(charges: &'a [Charge<'b>]) -> &'a [Charge<'b>] {
+    let others = charges.iter().rposition(|charge| charge.kind != ChargeKind::TakeTogether);
+    &charges[others.map_or(0, |last| last + 1)..]
 }
 
 /// The answer of [`Store::insert`].

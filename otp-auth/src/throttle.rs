@@ -5,6 +5,7 @@ mod state;
 
 use std::time::Duration;
 
+pub(crate) use self::key::Kind;
 pub use self::key::{BudgetKey, Network};
 pub use self::state::BudgetState;
 use crate::error::Error;
@@ -143,11 +144,12 @@ impl Budget {
         self.rules.iter().map(|rule| rule.most_within(window)).min().unwrap_or_default()
     }
 
-    /// Failed tries of one address, or of one known device: 10 an hour, 30 a day, and after 100 in a row
-    /// none for 24 hours.
+    /// Failed tries of one address, or of one known device: 10 in any hour (6 at once, then one each quarter of
+    /// an hour), 30 in any day (10 at once, then one each 72 minutes), and after 100 in a row none for 24
+    /// hours.
     pub fn failures() -> Self {
         Self {
-            rules: vec![Rule::of(10, 3_600), Rule::of(30, DAY)],
+            rules: vec![Rule::of(6, 6 * 900), Rule::of(10, DAY / 2)],
             in_a_row: Some(InARow { limit: 100, pause: Duration::from_secs(DAY) }),
         }
     }
@@ -165,14 +167,51 @@ impl Budget {
         Self { rules: vec![Rule::of(300, DAY)], in_a_row: None }
     }
 
-    /// Mails to one address: 1 a minute, 5 an hour, 10 a day.
+    /// Failed tries of all strangers together at codes of nine digits: 100,000 at once and 100,000 a day.
+    /// Strangers' codes have twelve digits from then on.
+    pub fn nine_digits_of_all() -> Self {
+        Self { rules: vec![Rule::of(100_000, DAY)], in_a_row: None }
+    }
+
+    /// Failed tries of all strangers together at codes of twelve digits: 43.2 million at once and as many a
+    /// day, one each two milliseconds. Beyond, no stranger's code is compared.
+    pub fn twelve_digits_of_all() -> Self {
+        Self { rules: vec![Rule::of(43_200_000, DAY)], in_a_row: None }
+    }
+
+    /// Mails to one address: 1 a minute, 5 in any hour (3 at once, then one each half hour), 10 in any day (4
+    /// at once, then one each four hours).
     pub fn mails() -> Self {
-        Self { rules: vec![Rule::of(1, 60), Rule::of(5, 3_600), Rule::of(10, DAY)], in_a_row: None }
+        let rules = vec![Rule::of(1, 60), Rule::of(3, 3 * 1_800), Rule::of(4, 4 * 4 * 3_600)];
+        Self { rules, in_a_row: None }
+    }
+
+    /// Of those, what strangers from one network may ask for: 6 in any day (3 at once, then one each 8 hours).
+    /// It is less than an address gets, so that one network cannot keep a person's mails from coming.
+    pub fn mails_of_one_network_to_one_address() -> Self {
+        Self { rules: vec![Rule::of(3, DAY)], in_a_row: None }
+    }
+
+    /// Mails that strangers from one network ask for, to whomever: 20 in any hour (15 at once, then one each 12
+    /// minutes).
+    pub fn mails_of_one_network() -> Self {
+        Self { rules: vec![Rule::of(15, 3 * 3_600)], in_a_row: None }
+    }
+
+    /// One each millisecond: more than anybody needs.
+    pub(crate) fn without_end() -> Self {
+        Self { rules: vec![Rule::of(86_400_000, DAY)], in_a_row: None }
     }
 
     /// Flows begun by strangers from one network: 30 in ten minutes.
     pub fn starts() -> Self {
         Self { rules: vec![Rule::of(30, 600)], in_a_row: None }
+    }
+
+    /// Flows begun by strangers from one site of IPv6 (/48), which may have 256 networks: 60 in ten minutes,
+    /// 500 a day.
+    pub fn starts_of_one_site() -> Self {
+        Self { rules: vec![Rule::of(60, 600), Rule::of(500, DAY)], in_a_row: None }
     }
 
     /// Flows begun by known devices from one network: 60 in ten minutes.

@@ -54,12 +54,15 @@ impl Totp {
     ///
     /// # Errors
     ///
-    /// Refuses secrets that are too short or too long, as the caller's fault.
+    /// Refuses secrets that are too short or too long, and twelve digits, as the caller's fault.
     pub fn with_parameters(
         secret: Secret,
         hash: OtpHash,
         length: CodeLength,
     ) -> Result<Self, Error> {
+        if length == CodeLength::Twelve {
+            return Err(Error::setting("code length", "it must be six, eight or nine digits"));
+        }
         let key = HotpKey::new(&secret, hash)?;
         Ok(Self { secret, key, hash, length })
     }

@@ -106,9 +106,23 @@ async fn resending_keeps_count_and_end() {
     assert_eq!(reason(&alice.submit(&login, alice.code(), after(62)).await), Reason::Exhausted);
 
     let mut bob = Visitor::begin(&login, "bob@example.jp", Admission::Admitted, START).await;
-    let resent = bob.resend(&login, Admission::Admitted, after(590)).await;
+    let resent = bob.resend(&login, Admission::Admitted, after(539)).await;
     bob.read(&resent.unwrap());
     assert_eq!(reason(&bob.submit(&login, bob.code(), after(600)).await), Reason::Expired);
+}
+
+/// Each of these would be a mail whose code opens nothing.
+#[tokio::test]
+async fn no_code_is_sent_that_could_not_be_used() {
+    let login = login();
+    let tries_spent = Visitor::begin(&login, ALICE, Admission::Admitted, START).await;
+    for _ in 0..5 {
+        let _verdict = tries_spent.submit(&login, &tries_spent.wrong_code(), after(1)).await;
+    }
+    assert!(tries_spent.resend(&login, Admission::Admitted, after(100)).await.is_none());
+
+    let ending = Visitor::begin(&login, "bob@example.jp", Admission::Admitted, START).await;
+    assert!(ending.resend(&login, Admission::Admitted, after(540)).await.is_none());
 }
 
 #[tokio::test]

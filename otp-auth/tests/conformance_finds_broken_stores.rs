@@ -32,6 +32,8 @@ enum Fault {
     ConsumesInTwoSteps,
     /// Reads the budget, and writes it after a pause.
     TakesInTwoSteps,
+    /// Reads the budget to give back to, and writes it after a pause.
+    GivesBackInTwoSteps,
     /// Looks whether the record exists, and writes it after a pause.
     InsertsInTwoSteps,
     /// Compares the generation, and writes after a pause.
@@ -58,6 +60,7 @@ async fn races_are_found_within_ten_seeds() {
         (Fault::CountsInTwoSteps, "codes were compared"),
         (Fault::ConsumesInTwoSteps, "used or replaced one generation"),
         (Fault::TakesInTwoSteps, "taken from a budget of 10"),
+        (Fault::GivesBackInTwoSteps, "taken from a budget of 20"),
         (Fault::InsertsInTwoSteps, "created one record"),
         (Fault::ReplacesInTwoSteps, "used or replaced one generation"),
     ] {
@@ -138,7 +141,8 @@ impl Store for Broken {
     }
 
     async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<Challenge>, Error> {
-        Ok(self.live(id, now))
+        let spent = self.state().records.get(&id).map_or(0, |(_, spent)| *spent);
+        Ok(self.live(id, now).filter(|challenge| spent < challenge.tries()))
     }
 
     async fn reserve(&self, id: ChallengeId, now: Timestamp) -> Result<Reserved, Error> {
@@ -218,7 +222,10 @@ impl Store for Broken {
         refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.state().budgets.entry(*key).or_default().give_back(budget, refund, now);
+        let mut budget_state = self.state().budgets.get(key).copied().unwrap_or_default();
+        budget_state.give_back(budget, refund, now);
+        self.pause_if(Fault::GivesBackInTwoSteps).await;
+        self.state().budgets.insert(*key, budget_state);
         Ok(())
     }
 }

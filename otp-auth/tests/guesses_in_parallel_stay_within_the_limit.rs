@@ -12,7 +12,7 @@ use otp_auth::challenge::{Challenge, ChallengeId};
 use otp_auth::error::Error;
 use otp_auth::login::{Admission, Login, Reason, Verdict};
 use otp_auth::store::{Inserted, MemoryStore, Reserved, Store};
-use otp_auth::throttle::{Budget, BudgetKey, Refund, Rule, Taken};
+use otp_auth::throttle::{Budget, BudgetKey, Refund, Taken};
 use otp_auth::timestamp::Timestamp;
 use otp_auth::{random::SystemRandom, secret::Pepper};
 use support::{START, Visitor, after};
@@ -29,16 +29,9 @@ fn guesses() -> usize {
 /// Budgets so wide that only the limit of the challenge is left.
 fn unthrottled(store: Arc<dyn Store>) -> Login {
     let random = SystemRandom::new();
-    let wide = Rule::try_new(1_000_000, Duration::from_secs(86_400)).expect("a rule");
-    let wide = Budget::try_new(vec![wide]).expect("a budget");
     let pepper = Pepper::generate(&random).expect("randomness");
     Login::builder(store, pepper, Arc::new(random), "auth.example.jp".parse().expect("a host"))
-        .failure_budget(wide.clone())
-        .short_code_budget(wide.clone())
-        .deployment_budget(wide.clone())
-        .danger_accept_risk(1.0, 1.0)
-        .mail_budget(wide.clone())
-        .start_budget(wide)
+        .danger_without_budgets()
         .build()
         .expect("good settings")
 }

@@ -167,7 +167,11 @@ async fn namespaces_do_not_mix_and_keys_go_away_by_themselves() {
     assert_eq!(wrong.refusal().map(Refusal::reason), Some(Reason::Wrong));
     let keys = server.command(&["KEYS", "*"]).await;
     assert!(keys.lines().all(|key| key.starts_with("{one}:")), "{keys}");
-    assert_eq!(keys.lines().count(), 6, "challenge, starts, mails, failures, two short:\n{keys}");
+    assert_eq!(
+        keys.lines().count(),
+        8,
+        "challenge, starts, three of mails, three of failures:\n{keys}"
+    );
     for key in keys.lines() {
         let lives: i64 = server.command(&["PTTL", key]).await.parse().unwrap();
         let longest = if key.contains("short-codes") { 366 * 86_400_000 } else { 86_400_000 };

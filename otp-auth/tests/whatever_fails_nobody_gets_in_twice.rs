@@ -50,7 +50,10 @@ fn a_fault_between_any_two_steps_of_a_submission_lets_nobody_in_twice() {
         store.heal();
         assert!(is_proven(submit(login, &alice, alice.code(), START).as_ref()));
     });
-    assert_eq!(steps, 8, "three budgets, reserve, consume, three refunds");
+    assert_eq!(
+        steps, 11,
+        "three budgets, reserve, consume, refunds of those and of three for the mail"
+    );
     for fault in FAULTS {
         for at in 0..steps {
             let (store, login) = fresh();
@@ -97,7 +100,8 @@ fn a_fault_between_any_two_steps_of_a_failed_try_gives_no_try_back() {
 #[test]
 fn a_fault_between_any_two_steps_of_a_beginning_leaves_no_second_code() {
     for fault in FAULTS {
-        for at in 0..5 {
+        // Three looks, a start, three for the mail, the record.
+        for at in 0..8 {
             let (store, login) = fresh();
             store.fail_at(at, fault);
             assert!(begin(&login, Admission::Admitted, START).is_none());
@@ -111,7 +115,8 @@ fn a_fault_between_any_two_steps_of_a_beginning_leaves_no_second_code() {
 #[test]
 fn a_fault_between_any_two_steps_of_a_resend_leaves_one_code_at_most() {
     for fault in FAULTS {
-        for at in 0..3 {
+        // Look-up, three looks, three for the mail, the record.
+        for at in 0..8 {
             let (store, login) = fresh();
             let mut alice = begin(&login, Admission::Admitted, START).unwrap();
             let first = alice.code().to_owned();

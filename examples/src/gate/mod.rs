@@ -71,8 +71,8 @@ pub struct Settings {
     pub outbox: Arc<dyn OutboxStore>,
     /// What seals them there.
     pub outbox_key: SealingKey,
-    /// How many codes an address may get.
-    pub mail_budget: Budget,
+    /// How many codes may be sent.
+    pub mail_limits: MailLimits,
     /// What signs sessions.
     pub keys: KeyRing,
     /// Who has logged out.
@@ -120,7 +120,9 @@ impl Gate {
         // Codes live ten minutes: a restart may forget them, so their key need not be kept.
         let pepper = Pepper::generate(&random)?;
         let login = Login::builder(store, pepper, Arc::clone(&shared), team_host)
-            .mail_budget(settings.mail_budget)
+            .mail_budget(settings.mail_limits.to_one_address)
+            .mail_share_budget(settings.mail_limits.from_one_network_to_one_address)
+            .network_mail_budget(settings.mail_limits.from_one_network)
             .build()?;
         let outbox = Outbox::builder(
             settings.outbox,
@@ -234,14 +236,45 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// Codes that an address may get: three at once, then one every five minutes, ten a day.
-///
-/// # Errors
-///
-/// Never with these numbers.
-pub fn default_mail_budget() -> Result<Budget, otp_auth::error::Error> {
-    let minutes = |minutes: u64| std::time::Duration::from_secs(60 * minutes);
-    Budget::try_new(vec![Rule::try_new(3, minutes(15))?, Rule::try_new(10, minutes(24 * 60))?])
+/// How many codes may be sent, those to browsers that have signed in before counted apart, and those that led to a
+/// sign-in not at all.
+#[derive(Debug, Clone)]
+pub struct MailLimits {
+    /// To one address, whoever asks.
+    pub to_one_address: Budget,
+    /// Of those, what one network may ask for: less, so that it cannot keep the others out.
+    pub from_one_network_to_one_address: Budget,
+    /// From one network, to whomever.
+    pub from_one_network: Budget,
+}
+
+impl MailLimits {
+    /// To an address three at once, then one each half hour, ten a day; six a day from one network, and twenty an
+    /// hour from one network in all.
+    ///
+    /// # Errors
+    ///
+    /// Never with these numbers.
+    pub fn try_default() -> Result<Self, otp_auth::error::Error> {
+        let minutes = |minutes: u64| std::time::Duration::from_secs(60 * minutes);
+        // Whoever mistypes five times wants another code at once, so there is no rule of one a minute.
+        let rules = vec![Rule::try_new(3, minutes(90))?, Rule::try_new(4, minutes(16 * 60))?];
+        Ok(Self {
+            to_one_address: Budget::try_new(rules)?,
+            from_one_network_to_one_address: Budget::mails_of_one_network_to_one_address(),
+            from_one_network: Budget::mails_of_one_network(),
+        })
+    }
+
+    /// The same rule for all.
+    #[must_use]
+    pub fn all(budget: &Budget) -> Self {
+        Self {
+            to_one_address: budget.clone(),
+            from_one_network_to_one_address: budget.clone(),
+            from_one_network: budget.clone(),
+        }
+    }
 }
 
 fn origin_of(host: &str, port: u16) -> String {

@@ -154,7 +154,7 @@ impl Gate {
                 }
                 match step {
                     "verify-code" => self.ask_for_code(&head, &wish, &form).await,
-                    "resend-code" => self.resend_code(&head, &wish, &form).await,
+                    "resend-code" => self.resend_code(&head, &wish).await,
                     _ => self.take_code(&head, &wish, &form).await,
                 }
             }
@@ -183,22 +183,42 @@ impl Gate {
             let error = if typed.is_empty() { LoginError::Empty } else { LoginError::NotAnAddress };
             return self.login_page(head, wish, &typed, Some(error), 400);
         };
-        let Ok(host) = wish.host.parse() else { return expired(head) };
-        self.begin(head, wish, address, host, false).await
+        self.send_code(head, wish, address, false).await
     }
 
-    /// Opens a flow: the same for every address.
-    async fn begin(
+    /// Sends a code to the address: of the flow that is open in this browser, if it is for this address and
+    /// another code of it would be of use; else of a new flow. Whoever presses a button twice keeps their flow, and
+    /// whoever has used up their tries, or whose flow a restart has forgotten, gets a new one.
+    async fn send_code(
         &self,
         head: &Head,
         wish: &Wish,
         address: EmailAddress,
-        host: Host,
-        resent: bool,
+        is_again: bool,
     ) -> Reply {
+        let Ok(host) = wish.host.parse::<Host>() else { return expired(head) };
+        let page = |flow: &Flow| {
+            let location = self.step_url("verify-code", wish, head.locale(), &flow.nonce, is_again);
+            reply::redirect(StatusCode::SEE_OTHER, &location)
+        };
+        let open = Flow::open(&self.states, head);
+        if let Some(flow) = open.filter(|flow| flow.address == address.as_str()) {
+            let resend = Resend::new(head.peer.ip, host.clone()).locale(mail_locale(head));
+            let admit = |address: &EmailAddress| self.admission(head, wish, address);
+            let sent = self.login.resend(&flow.nonce, &flow.cookie, &resend, admit, timestamp());
+            match sent.await {
+                Ok(Some(dispatch)) => {
+                    return match self.outbox.accept(dispatch.into_job(), timestamp()).await {
+                        Ok(()) => page(&flow),
+                        Err(error) => unavailable(head, &error),
+                    };
+                }
+                Ok(None) => {}
+                Err(error) => return unavailable(head, &error),
+            }
+        }
         let admission = self.admission(head, wish, &address);
-        let client = head.peer.ip;
-        let begin = Begin::new(address.clone(), admission, client, host)
+        let begin = Begin::new(address.clone(), admission, head.peer.ip, host)
             .locale(mail_locale(head))
             .device(head.cookie(cookies::DEVICE));
         match self.login.begin(&begin, timestamp()).await {
@@ -212,11 +232,8 @@ impl Gate {
                     address: address.as_str().to_owned(),
                     digits: begun.code_length.digits(),
                 };
-                let location =
-                    self.step_url("verify-code", wish, head.locale(), &flow.nonce, resent);
-                let reply = reply::redirect(StatusCode::SEE_OTHER, &location);
                 let cookie = cookies::set(cookies::FLOW, &flow.sign(&self.states), Flow::LIFE);
-                reply::with(reply, header::SET_COOKIE, &cookie)
+                reply::with(page(&flow), header::SET_COOKIE, &cookie)
             }
             Err(error) => unavailable(head, &error),
         }
@@ -233,27 +250,13 @@ impl Gate {
         }
     }
 
-    /// Step 3, once more: send another code to the same address. A flow that is over, or that a restart has
-    /// forgotten, begins anew: whoever waits for a mail gets one.
-    async fn resend_code(&self, head: &Head, wish: &Wish, form: &Form) -> Reply {
-        let Some(flow) = Flow::open(&self.states, head) else { return expired(head) };
-        let Ok(host) = wish.host.parse() else { return expired(head) };
-        let resend = Resend::new(head.peer.ip, host).locale(mail_locale(head));
-        let admit = |address: &EmailAddress| self.admission(head, wish, address);
-        let nonce = form.field(NONCE_FIELD);
-        match self.login.resend(nonce, &flow.cookie, &resend, admit, timestamp()).await {
-            Ok(None) => match (EmailAddress::parse(&flow.address), wish.host.parse()) {
-                (Ok(address), Ok(host)) => self.begin(head, wish, address, host, true).await,
-                _ => expired(head),
-            },
-            Ok(Some(dispatch)) => {
-                if let Err(error) = self.outbox.accept(dispatch.into_job(), timestamp()).await {
-                    return unavailable(head, &error);
-                }
-                let location = self.step_url("verify-code", wish, head.locale(), &flow.nonce, true);
-                reply::redirect(StatusCode::SEE_OTHER, &location)
-            }
-            Err(error) => unavailable(head, &error),
+    /// Step 3, once more: send another code to the same address.
+    async fn resend_code(&self, head: &Head, wish: &Wish) -> Reply {
+        let flow = Flow::open(&self.states, head);
+        let address = flow.and_then(|flow| EmailAddress::parse_form_field(&flow.address).ok());
+        match address {
+            Some(address) => self.send_code(head, wish, address, true).await,
+            None => expired(head),
         }
     }
 

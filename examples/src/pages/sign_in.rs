@@ -164,7 +164,8 @@ impl CodePage {
         self.locale.text(match self.code_digits {
             6 => "digits.six",
             8 => "digits.eight",
-            _ => "digits.nine",
+            9 => "digits.nine",
+            _ => "digits.twelve",
         })
     }
 

@@ -66,7 +66,8 @@ impl FlowCookie {
         let length = match flags & !KNOWN_DEVICE {
             0 => CodeLength::Six,
             1 => CodeLength::Eight,
-            _ => CodeLength::Nine,
+            2 => CodeLength::Nine,
+            _ => CodeLength::Twelve,
         };
         Some(OpenFlow { keys, purpose, hash, lane, length })
     }
@@ -134,6 +135,7 @@ fn flags(lane: Lane, length: CodeLength) -> u8 {
         CodeLength::Six => 0,
         CodeLength::Eight => 1,
         CodeLength::Nine => 2,
+        CodeLength::Twelve => 3,
     };
     if lane.is_known_device { length | KNOWN_DEVICE } else { length }
 }

@@ -9,7 +9,7 @@ impl Challenge {
     /// The record as bytes: 68 and the address. The id is not part of it; it is the key.
     ///
     /// Version 1: version, decoy, tries (1 byte each), generation, lifetime in milliseconds (4 each), issued in
-    /// milliseconds (8), client as IPv6 (16), family (1), digest (32), address (the rest, ASCII); numbers
+    /// milliseconds (8), client as IPv6 (16), flags (1: 1 for IPv4, 2 for a known device), digest (32), address (the rest, ASCII); numbers
     /// big-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
         let decoy = match self.decoy {
@@ -17,6 +17,8 @@ impl Challenge {
             Some(DecoyReason::Denied) => 1,
             Some(DecoyReason::MailBudget) => 2,
             Some(DecoyReason::StartBudget) => 3,
+            Some(DecoyReason::MailShare) => 4,
+            Some(DecoyReason::NetworkMails) => 5,
         };
         let (client, is_v4) = match self.client {
             IpAddr::V4(v4) => (v4.to_ipv6_mapped(), true),
@@ -28,7 +30,7 @@ impl Challenge {
         bytes.extend(self.lifetime_millis.to_be_bytes());
         bytes.extend(self.issued.as_unix_millis().to_be_bytes());
         bytes.extend(client.octets());
-        bytes.push(is_v4.into());
+        bytes.push(u8::from(is_v4) | u8::from(self.is_known_device) << 1);
         bytes.extend(self.digest);
         bytes.extend(self.address.as_str().as_bytes());
         bytes
@@ -51,21 +53,39 @@ impl Challenge {
             1 => Some(DecoyReason::Denied),
             2 => Some(DecoyReason::MailBudget),
             3 => Some(DecoyReason::StartBudget),
+            4 => Some(DecoyReason::MailShare),
+            5 => Some(DecoyReason::NetworkMails),
             _ => return Err(MalformedRecord),
         };
         let generation = u32::from_be_bytes(reader.take()?);
         let lifetime_millis = u32::from_be_bytes(reader.take()?);
         let issued = Timestamp::from_unix_millis(u64::from_be_bytes(reader.take()?));
         let client = Ipv6Addr::from(reader.take::<16>()?);
-        let client = match reader.take()? {
-            [0] => client.into(),
-            [1] => client.to_ipv4_mapped().ok_or(MalformedRecord)?.into(),
+        let [flags] = reader.take()?;
+        let client = match flags & 1 {
+            0 => client.into(),
+            _ => client.to_ipv4_mapped().ok_or(MalformedRecord)?.into(),
+        };
+        let is_known_device = match flags >> 1 {
+            0 => false,
+            1 => true,
             _ => return Err(MalformedRecord),
         };
         let digest = reader.take()?;
         let address = std::str::from_utf8(reader.0).map_err(|_| MalformedRecord)?;
         let address = address.parse().map_err(|_| MalformedRecord)?;
-        Ok(Self { id, address, client, generation, digest, decoy, issued, lifetime_millis, tries })
+        Ok(Self {
+            id,
+            address,
+            client,
+            generation,
+            digest,
+            decoy,
+            issued,
+            lifetime_millis,
+            tries,
+            is_known_device,
+        })
     }
 }
 

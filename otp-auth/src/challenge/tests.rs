@@ -19,6 +19,7 @@ fn challenge(flow: &OpenFlow<'_>) -> Challenge {
         issued: Timestamp::from_unix_secs(1_790_000_000),
         lifetime_millis: 600_000,
         tries: 5,
+        is_known_device: false,
     }
 }
 

@@ -33,6 +33,7 @@ impl Sample {
             issued,
             lifetime_millis: u32::try_from(lifetime.as_millis()).unwrap_or(u32::MAX),
             tries: 3,
+            is_known_device: false,
         };
         Ok(Self { challenge })
     }
@@ -101,6 +102,8 @@ async fn tries_are_counted(store: &dyn Store, now: Timestamp) -> Result<(), Viol
         let is_exhausted = matches!(store.reserve(challenge.id(), now).await?, Reserved::Exhausted);
         ensure(is_exhausted, || "a spent record gave a try".into())?;
     }
+    let is_found = store.look_up(challenge.id(), now).await?.is_some();
+    ensure(!is_found, || "a spent record was found".into())?;
     let inserted = store.insert(&challenge, now).await?;
     ensure(inserted == Inserted::Exists, || "a spent record was created anew".into())
 }
@@ -267,7 +270,39 @@ async fn tallies_stop(store: &dyn Store, budget: &Budget, now: Timestamp) -> Res
     let answers = [0, 1, 2].map(|index| tally.is_taken(index));
     ensure(answers == [true, false, false], || format!("a tally that takes gave {answers:?}"))?;
     let is_left = store.take(&last, budget, now).await?.is_taken();
-    ensure(is_left, || "a tally took from a budget behind the refusal".into())
+    ensure(is_left, || "a tally took from a budget behind the refusal".into())?;
+    tallies_take_together(store, budget, empty, now).await
+}
+
+async fn tallies_take_together(
+    store: &dyn Store,
+    budget: &Budget,
+    empty: BudgetKey,
+    now: Timestamp,
+) -> Result<(), Violation> {
+    let (alone, first, second) = (fresh_key()?, fresh_key()?, fresh_key()?);
+    let charges = [
+        Charge::take(alone, budget),
+        Charge::take_together(first, budget),
+        Charge::take_together(empty, budget),
+        Charge::take_together(second, budget),
+    ];
+    let tally = store.tally(&charges, now).await?;
+    let answers = [0, 2, 3].map(|index| tally.is_taken(index));
+    ensure(answers == [true, false, false], || format!("a tally together gave {answers:?}"))?;
+    let all = [charges[0], charges[1], charges[3]];
+    let tally = store.tally(&all, now).await?;
+    ensure((0..3).all(|at| tally.is_taken(at)), || "a full budget was refused".into())?;
+    for (key, expected) in [(alone, 0), (first, 1), (second, 1)] {
+        let mut left = 0;
+        while left < 3 && store.take(&key, budget, now).await?.is_taken() {
+            left += 1;
+        }
+        ensure(left == expected, || {
+            format!("what is taken together with nothing was kept: {left} left, not {expected}")
+        })?;
+    }
+    Ok(())
 }
 
 async fn records_end(store: &dyn Store, time: &dyn Time) -> Result<(), Violation> {

@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::login::{Admission, Begin, Login, Reason, Refusal, Resend, Verdict};
 use crate::random::SystemRandom;
 use crate::secret::Pepper;
-use crate::store::{Inserted, Store};
-use crate::throttle::{Budget, Rule};
+use crate::store::{Charge, Inserted, Store};
+use crate::throttle::{Budget, Refund, Rule};
 
 /// All races, each in the order of this seed.
 pub(super) async fn check(
@@ -29,6 +29,7 @@ pub(super) async fn check(
     let all = async {
         guesses(&double, time, plan, seed, report).await?;
         takes(&*double, time, seed).await?;
+        refunds(&*double, time, seed).await?;
         consumes(&*double, time, seed).await?;
         inserts(&*double, time, seed).await
     };
@@ -137,6 +138,47 @@ async fn takes(store: &dyn Store, time: &dyn Time, seed: u64) -> Result<(), Viol
     ensure(taken == 10, || format!("{taken} were taken from a budget of 10"))
 }
 
+/// What is given back, by each of the ways there are, while others take from the same budget.
+async fn refunds(store: &dyn Store, time: &dyn Time, seed: u64) -> Result<(), Violation> {
+    let (key, now) = (contract::fresh_key()?, time.now());
+    let budget = &Budget::try_new(vec![Rule::try_new(20, Duration::from_secs(72_000))?])?;
+    let charges = &[Charge::take(key, budget)];
+    let absent = Sample::fresh(now)?.challenge.id();
+    let samples = [Sample::fresh(now)?, Sample::fresh(now)?, Sample::fresh(now)?];
+    let _taken = store.take(&key, budget, now).await?;
+    for sample in &samples {
+        let _inserted = store.insert(&sample.challenge, now).await?;
+        let _granted = store.guess(charges, sample.challenge.id(), now).await?;
+    }
+    // Each gives back one: three that were right, one that was undone. The guesses at nothing take and undo.
+    let mut tasks: Vec<Task<'_, Result<u32, Error>>> = Vec::new();
+    for sample in &samples {
+        let id = sample.challenge.id();
+        tasks.push(Box::pin(async move { store.accept(charges, id, 0, now).await.map(|_| 0) }));
+    }
+    let undone =
+        async move { store.give_back(&key, budget, Refund::Undone, now).await.map(|()| 0) };
+    tasks.push(Box::pin(undone));
+    for _ in 0..4 {
+        tasks.push(Box::pin(async move { store.guess(charges, absent, now).await.map(|_| 0) }));
+        let take = async move { store.take(&key, budget, now).await };
+        tasks.push(Box::pin(async move { take.await.map(|taken| u32::from(taken.is_taken())) }));
+    }
+    let mut taken = 0;
+    for answer in run(tasks, seed).await {
+        taken += answer?;
+    }
+    let mut left = 0;
+    while left <= 20 && store.take(&key, budget, now).await?.is_taken() {
+        left += 1;
+    }
+    ensure(taken + left == 20, || {
+        format!(
+            "{taken} were taken from a budget of 20 to which all else came back, and {left} are left"
+        )
+    })
+}
+
 /// Many use a code up, and many replace it: one of them all wins.
 async fn consumes(store: &dyn Store, time: &dyn Time, seed: u64) -> Result<(), Violation> {
     let now = time.now();
@@ -177,17 +219,10 @@ async fn inserts(store: &dyn Store, time: &dyn Time, seed: u64) -> Result<(), Vi
 fn login(store: &Arc<dyn Store>) -> Result<Login, Violation> {
     let random = SystemRandom::new();
     let pepper = Pepper::generate(&random)?;
-    let wide = Rule::try_new(1_000_000, Duration::from_secs(86_400))?;
-    let wide = Budget::try_new(vec![wide])?;
     let host = "auth.example".parse().map_err(|_| Violation::new("host"))?;
     let login = Login::builder(Arc::clone(store), pepper, Arc::new(random), host)
         .tries(LIMIT)
-        .failure_budget(wide.clone())
-        .short_code_budget(wide.clone())
-        .deployment_budget(wide.clone())
-        .mail_budget(wide.clone())
-        .start_budget(wide)
-        .danger_accept_risk(1.0, 1.0)
+        .danger_without_budgets()
         .build()?;
     Ok(login)
 }

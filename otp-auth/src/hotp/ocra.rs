@@ -34,7 +34,7 @@ impl Ocra {
     ///
     /// # Errors
     ///
-    /// Refuses questions under 4 or over 64 digits, as the caller's fault.
+    /// Refuses questions under 4 or over 64 digits, and answers of twelve, as the caller's fault.
     pub fn new(
         secret: &Secret,
         hash: OtpHash,
@@ -44,6 +44,10 @@ impl Ocra {
         // RFC 6287 section 5.1: 04 to 64.
         if !(4..=64).contains(&question_digits) {
             return Err(Error::setting("question digits", "it must be 4 to 64"));
+        }
+        // The same: a truncation to 4 to 10 digits.
+        if length == CodeLength::Twelve {
+            return Err(Error::setting("code length", "it must be six, eight or nine digits"));
         }
         let (hash_name, digits) = (hash.as_str(), length.digits());
         let suite = format!("OCRA-1:HOTP-{hash_name}-{digits}:QN{question_digits:02}");

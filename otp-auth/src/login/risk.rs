@@ -5,11 +5,8 @@ use std::time::Duration;
 use crate::code::CodeLength;
 use crate::throttle::Budget;
 
-/// The chance that somebody who only guesses gets in, where so many addresses are admitted as the settings say.
-///
-/// A rule that admits a whole domain admits every spelling of it: each new address comes with budgets of its own, and
-/// guesses at codes of nine digits have no budget of the deployment. Then only what a network may begin bounds the second
-/// number. Set the number of addresses with such a rule in mind.
+/// The chance that somebody who only guesses gets in, however many addresses are admitted: a rule that admits a
+/// whole domain admits every spelling of it, and that changes nothing here.
 ///
 /// A guess at a code of *d* digits hits with 10^-*d*, and the number of guesses is what the budgets let
 /// pass, so each bound is a sum over guesses (Boole's inequality): no assumption about the attacker, but
@@ -22,7 +19,7 @@ use crate::throttle::Budget;
 /// let random = SystemRandom::new();
 /// let (pepper, host) = (Pepper::generate(&random)?, "auth.example.jp".parse()?);
 /// let login = Login::builder(Arc::new(MemoryStore::new()), pepper, Arc::new(random), host).build()?;
-/// println!("{}", login.risk()); // 5.1e-5 a year for one address, 9.0e-4 a day for any of 5000
+/// println!("{}", login.risk()); // 4.7e-5 a year for one address, 8.9e-4 a day for any
 /// assert!(login.risk().of_one_address_in_a_year <= 1e-4);
 /// assert!(login.risk().of_any_address_in_a_day <= 1e-3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -33,37 +30,36 @@ pub struct Risk {
     pub of_one_address_in_a_year: f64,
     /// That any address of the deployment is, within a day.
     pub of_any_address_in_a_day: f64,
-    /// How many admitted addresses the second number is for.
-    pub addresses: u32,
 }
 
 impl Risk {
     /// Computes both from the settings of a login.
     ///
-    /// `ordinary` is the length of codes, `failures`, `short_codes` and `short_codes_of_all` are the
-    /// budgets of failed tries of one address, of one address at ordinary codes, and of all strangers at
-    /// ordinary codes; codes have nine digits once one of the latter is spent. `addresses` is how many
-    /// addresses are admitted.
+    /// `ordinary` is the length of codes, `failures` and `short_codes` are the budgets of failed tries of one
+    /// address, in all and at codes of ordinary length; codes have nine digits once the latter is spent. `of_all`
+    /// are the budgets of failed tries of all strangers: at codes of ordinary length, of nine digits, of twelve.
     pub fn compute(
         ordinary: CodeLength,
         failures: &Budget,
         short_codes: &Budget,
-        short_codes_of_all: &Budget,
-        addresses: u32,
+        of_all: [&Budget; 3],
     ) -> Self {
-        let (short, long) = (chance(ordinary), chance(CodeLength::Nine));
         let all = count(failures.most_within(YEAR));
-        let at_short = count(short_codes.most_within(YEAR)).min(all);
-        let year = at_short * short + (all - at_short) * long;
-        // Failures at long codes are bounded for each address only. Whoever guesses at addresses that
-        // are not admitted guesses at decoys, which nothing opens.
-        let all_day = count(failures.most_within(DAY)) * f64::from(addresses);
-        let at_short_day = count(short_codes_of_all.most_within(DAY)).min(all_day);
-        let day = at_short_day * short + (all_day - at_short_day) * long;
+        let is_short = ordinary.digits() < CodeLength::Nine.digits();
+        let at_short = if is_short { count(short_codes.most_within(YEAR)).min(all) } else { 0.0 };
+        // Whoever guesses at addresses that are not admitted guesses at decoys, which nothing opens.
+        let lengths = [ordinary, CodeLength::Nine, CodeLength::Twelve];
+        let day = lengths.into_iter().zip(of_all).enumerate().map(|(tier, (length, budget))| {
+            // The first tier is there for short codes only.
+            let is_used = if tier == 0 { is_short } else { length.digits() >= ordinary.digits() };
+            let guesses = if is_used { count(budget.most_within(DAY)) } else { 0.0 };
+            guesses * chance(length)
+        });
+        let long = if is_short { CodeLength::Nine } else { ordinary };
+        let year = at_short * chance(ordinary) + (all - at_short) * chance(long);
         Self {
             of_one_address_in_a_year: year.min(1.0),
-            of_any_address_in_a_day: day.min(1.0),
-            addresses,
+            of_any_address_in_a_day: day.sum::<f64>().min(1.0),
         }
     }
 }
@@ -72,8 +68,8 @@ impl std::fmt::Display for Risk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{:.1e} a year for one address, {:.1e} a day for any of {}",
-            self.of_one_address_in_a_year, self.of_any_address_in_a_day, self.addresses
+            "{:.1e} a year for one address, {:.1e} a day for any",
+            self.of_one_address_in_a_year, self.of_any_address_in_a_day
         )
     }
 }
@@ -96,8 +92,15 @@ mod tests {
     use super::*;
     use crate::throttle::Rule;
 
-    fn risk(failures: &Budget, short: &Budget, all: &Budget) -> Risk {
-        Risk::compute(CodeLength::Six, failures, short, all, 5_000)
+    fn of_all(short: &Budget) -> Risk {
+        let (nine, twelve) = (Budget::nine_digits_of_all(), Budget::twelve_digits_of_all());
+        let (failures, short_codes) = (Budget::failures(), Budget::short_codes());
+        Risk::compute(CodeLength::Six, &failures, &short_codes, [short, &nine, &twelve])
+    }
+
+    fn of_length(length: CodeLength, failures: &Budget, short: &Budget) -> Risk {
+        let (nine, twelve) = (Budget::nine_digits_of_all(), Budget::twelve_digits_of_all());
+        Risk::compute(length, failures, short, [&Budget::short_codes_of_all(), &nine, &twelve])
     }
 
     fn close(found: f64, expected: f64) {
@@ -106,33 +109,34 @@ mod tests {
 
     #[test]
     fn the_defaults_keep_both_bounds() {
-        let risk = risk(&Budget::failures(), &Budget::short_codes(), &Budget::short_codes_of_all());
-        // 40 guesses at six digits and 10,940 at nine.
-        close(risk.of_one_address_in_a_year, 40e-6 + 10_940e-9);
-        // 600 at six, and 5,000 times 60 less those at nine.
-        close(risk.of_any_address_in_a_day, 600e-6 + 299_400e-9);
-        assert_eq!(risk.to_string(), "5.1e-5 a year for one address, 9.0e-4 a day for any of 5000");
+        let risk = of_all(&Budget::short_codes_of_all());
+        // 40 guesses at six digits and 7,270 at nine.
+        close(risk.of_one_address_in_a_year, 40e-6 + 7_270e-9);
+        // 600 at six, 200,000 at nine, 86.4 million at twelve.
+        close(risk.of_any_address_in_a_day, 600e-6 + 200_000e-9 + 86.4e6 * 1e-12);
+        assert_eq!(risk.to_string(), "4.7e-5 a year for one address, 8.9e-4 a day for any");
     }
 
     /// Notes, section 1.6: five for each code and a new code each minute is 0.93 a year.
     #[test]
     fn without_budgets_that_last_an_account_is_lost_within_the_year() {
-        let rule = |count| Rule::try_new(count, Duration::from_secs(86_400)).unwrap();
-        let wide = Budget::try_new(vec![rule(7_200)]).unwrap();
-        let risk = risk(&wide, &wide, &wide);
-        assert!(risk.of_one_address_in_a_year > 0.9);
-        close(risk.of_any_address_in_a_day, 14_400e-6 + (5_000.0 * 14_400.0 - 14_400.0) * 1e-9);
+        let wide = Budget::try_new(vec![Rule::try_new(7_200, DAY).unwrap()]).unwrap();
+        assert!(of_length(CodeLength::Six, &wide, &wide).of_one_address_in_a_year > 0.9);
+        close(of_all(&wide).of_any_address_in_a_day, 14_400e-6 + 200_000e-9 + 86.4e-6);
     }
 
     #[test]
     fn longer_codes_and_fewer_tries_lower_it() {
-        let (failures, short, all) =
-            (Budget::failures(), Budget::short_codes(), Budget::short_codes_of_all());
-        let six = risk(&failures, &short, &all);
-        let eight = Risk::compute(CodeLength::Eight, &failures, &short, &all, 5_000);
-        assert!(eight.of_one_address_in_a_year < six.of_one_address_in_a_year);
-        assert!(eight.of_any_address_in_a_day < six.of_any_address_in_a_day);
+        let (failures, short) = (Budget::failures(), Budget::short_codes());
+        let lengths = [CodeLength::Six, CodeLength::Eight, CodeLength::Nine, CodeLength::Twelve];
+        let risks = lengths.map(|length| of_length(length, &failures, &short));
+        for pair in risks.windows(2) {
+            assert!(pair[1].of_one_address_in_a_year < pair[0].of_one_address_in_a_year);
+            assert!(pair[1].of_any_address_in_a_day < pair[0].of_any_address_in_a_day);
+        }
+        close(risks[3].of_any_address_in_a_day, 86.4e-6);
         let few = Budget::try_new(vec![Rule::try_new(1, DAY).unwrap()]).unwrap();
-        assert!(risk(&few, &short, &all).of_one_address_in_a_year < six.of_one_address_in_a_year);
+        let few = of_length(CodeLength::Six, &few, &short);
+        assert!(few.of_one_address_in_a_year < risks[0].of_one_address_in_a_year);
     }
 }

@@ -26,7 +26,7 @@ pub struct LoginBuilder {
 
 impl LoginBuilder {
     /// For how long a code is good, counted from the first request. Default and maximum 10 minutes
-    /// (NIST SP 800-63B-4, ASVS 6.5.5); minimum 1 minute.
+    /// (NIST SP 800-63B-4, ASVS 6.5.5); minimum 1 minute. Nothing is sent again in the last minute.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.lifetime = lifetime;
         self
@@ -39,14 +39,15 @@ impl LoginBuilder {
     }
 
     /// How many digits an ordinary code has. Default six. A code has nine where the address or the
-    /// deployment is being guessed at.
+    /// deployment is being guessed at, and twelve where the deployment is being guessed at without measure.
     pub fn code_length(mut self, length: CodeLength) -> Self {
         self.settings.length = length;
         self
     }
 
     /// How many tries of one address, or of one known device, may fail. Default [`Budget::failures`]:
-    /// 10 an hour, 30 a day, and a pause of a day after 100 in a row.
+    /// 10 an hour, 30 a day, and a pause of a day after 100 in a row. Guesses at a flow that got no mail because
+    /// a budget of mails was spent do not count, since they cannot win.
     pub fn failure_budget(mut self, budget: Budget) -> Self {
         self.settings.failures = budget;
         self
@@ -66,16 +67,53 @@ impl LoginBuilder {
         self
     }
 
-    /// How many mails one address gets, those that its own devices ask for counted apart; the shortest
-    /// rule is the cool-down of a resend. Default [`Budget::mails`]: 1 a minute, 5 an hour, 10 a day.
+    /// How many tries of all strangers at nine digits may fail before strangers' codes have twelve. Default
+    /// [`Budget::nine_digits_of_all`]: 100,000, and 100,000 a day.
+    pub fn nine_digit_budget(mut self, budget: Budget) -> Self {
+        self.settings.nine_digits_of_all = budget;
+        self
+    }
+
+    /// How many tries of all strangers at twelve digits may fail before none is compared. Default
+    /// [`Budget::twelve_digits_of_all`]: 43.2 million, and as many a day.
+    pub fn twelve_digit_budget(mut self, budget: Budget) -> Self {
+        self.settings.twelve_digits_of_all = budget;
+        self
+    }
+
+    /// How many mails one address gets, those that its own devices ask for counted apart, and those that led to
+    /// a success not at all; the shortest rule is the cool-down of a resend. Default [`Budget::mails`]: 1 a
+    /// minute, 5 an hour, 10 a day.
     pub fn mail_budget(mut self, budget: Budget) -> Self {
         self.settings.mails = budget;
+        self
+    }
+
+    /// How many of those strangers from one network may ask for. Default
+    /// [`Budget::mails_of_one_network_to_one_address`]: 6 a day. Keep it below the budget of the address: what is
+    /// left over is what a person with a new device gets while one network asks without end.
+    pub fn mail_share_budget(mut self, budget: Budget) -> Self {
+        self.settings.mail_share = budget;
+        self
+    }
+
+    /// How many mails strangers from one network may ask for, to whomever. Default
+    /// [`Budget::mails_of_one_network`]: 20 an hour.
+    pub fn network_mail_budget(mut self, budget: Budget) -> Self {
+        self.settings.network_mails = budget;
         self
     }
 
     /// How many flows strangers begin from one network. Default [`Budget::starts`]: 30 in 10 minutes.
     pub fn start_budget(mut self, budget: Budget) -> Self {
         self.settings.starts = budget;
+        self
+    }
+
+    /// How many flows strangers begin from one site of IPv6 (/48). Default [`Budget::starts_of_one_site`]: 60 in
+    /// 10 minutes, 500 a day.
+    pub fn site_start_budget(mut self, budget: Budget) -> Self {
+        self.settings.site_starts = budget;
         self
     }
 
@@ -86,17 +124,32 @@ impl LoginBuilder {
         self
     }
 
-    /// How many addresses the policy admits, at most. Default 5,000. The more doors there are to try,
-    /// the likelier one opens; see [`Risk`].
-    pub fn addresses(mut self, addresses: u32) -> Self {
-        self.settings.addresses = addresses;
-        self
-    }
-
     /// Who hears what happens. Default nobody.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
+    }
+
+    /// Lifts every budget but the tries of a challenge, and accepts the risk: for benchmarks, and for tests that
+    /// sign in without end.
+    ///
+    /// # Security
+    ///
+    /// Whoever asks often enough gets in, and mails whom they like.
+    pub fn danger_without_budgets(self) -> Self {
+        let wide = Budget::without_end();
+        self.failure_budget(wide.clone())
+            .short_code_budget(wide.clone())
+            .deployment_budget(wide.clone())
+            .nine_digit_budget(wide.clone())
+            .twelve_digit_budget(wide.clone())
+            .mail_budget(wide.clone())
+            .mail_share_budget(wide.clone())
+            .network_mail_budget(wide.clone())
+            .start_budget(wide.clone())
+            .site_start_budget(wide.clone())
+            .known_device_start_budget(wide)
+            .danger_accept_risk(1.0, 1.0)
     }
 
     /// Accepts settings with more [`Risk`] than 1e-4 a year for one address and 1e-3 a day for any.
@@ -155,22 +208,31 @@ pub(super) struct Settings {
     pub(super) failures: Budget,
     pub(super) short_codes: Budget,
     pub(super) short_codes_of_all: Budget,
+    pub(super) nine_digits_of_all: Budget,
+    pub(super) twelve_digits_of_all: Budget,
     pub(super) mails: Budget,
+    pub(super) mail_share: Budget,
+    pub(super) network_mails: Budget,
     pub(super) starts: Budget,
+    pub(super) site_starts: Budget,
     pub(super) device_starts: Budget,
-    pub(super) addresses: u32,
     bounds: (f64, f64),
 }
 
 impl Settings {
     pub(super) fn risk(&self) -> Risk {
-        Risk::compute(
-            self.length,
-            &self.failures,
-            &self.short_codes,
-            &self.short_codes_of_all,
-            self.addresses,
-        )
+        let of_all = [CodeLength::Six, CodeLength::Nine, CodeLength::Twelve];
+        let of_all = of_all.map(|length| self.failures_of_all(length));
+        Risk::compute(self.length, &self.failures, &self.short_codes, of_all)
+    }
+
+    /// Failed tries of all strangers at codes of this length.
+    pub(super) fn failures_of_all(&self, length: CodeLength) -> &Budget {
+        match length {
+            CodeLength::Six | CodeLength::Eight => &self.short_codes_of_all,
+            CodeLength::Nine => &self.nine_digits_of_all,
+            CodeLength::Twelve => &self.twelve_digits_of_all,
+        }
     }
 }
 
@@ -183,10 +245,14 @@ impl Default for Settings {
             failures: Budget::failures(),
             short_codes: Budget::short_codes(),
             short_codes_of_all: Budget::short_codes_of_all(),
+            nine_digits_of_all: Budget::nine_digits_of_all(),
+            twelve_digits_of_all: Budget::twelve_digits_of_all(),
             mails: Budget::mails(),
+            mail_share: Budget::mails_of_one_network_to_one_address(),
+            network_mails: Budget::mails_of_one_network(),
             starts: Budget::starts(),
+            site_starts: Budget::starts_of_one_site(),
             device_starts: Budget::starts_of_known_devices(),
-            addresses: 5_000,
             bounds: (1e-4, 1e-3),
         }
     }

@@ -106,9 +106,11 @@ pub enum Reason {
     OtherBrowser,
     /// The address has failed too often; no try was spent.
     FailureBudget,
-    /// The code has ordinary length, and since it was mailed the address or the deployment has been
-    /// guessed at too often for such codes; the next one is longer. No try was spent.
+    /// Since the code was mailed, the address or the deployment has been guessed at too often for codes of its
+    /// length; the next one is longer. No try was spent.
     ShortCode,
+    /// The deployment has been guessed at too often for codes of any length; no try was spent.
+    DeploymentBudget,
     /// All tries were spent.
     Exhausted,
     /// The code was used before.
@@ -127,6 +129,7 @@ impl fmt::Display for Reason {
             Self::OtherBrowser => f.write_str("flow cookie missing or of another flow"),
             Self::ShortCode => f.write_str("code too short for a time of attack"),
             Self::FailureBudget => f.write_str("address has failed too often"),
+            Self::DeploymentBudget => f.write_str("strangers have failed too often"),
             Self::Exhausted => f.write_str("no tries left"),
             Self::Used => f.write_str("code used before"),
             Self::Expired => f.write_str("code expired"),
@@ -204,7 +207,9 @@ fn malformed(error: CodeInputError, locale: Locale) -> &'static str {
         (6, Locale::Ja) => "コードは6桁の数字です。",
         (8, Locale::En) => "The code has eight digits.",
         (8, Locale::Ja) => "コードは8桁の数字です。",
-        (_, Locale::En) => "The code has nine digits.",
-        (_, Locale::Ja) => "コードは9桁の数字です。",
+        (9, Locale::En) => "The code has nine digits.",
+        (9, Locale::Ja) => "コードは9桁の数字です。",
+        (_, Locale::En) => "The code has twelve digits.",
+        (_, Locale::Ja) => "コードは12桁の数字です。",
     }
 }

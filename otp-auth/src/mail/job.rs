@@ -202,6 +202,10 @@ enum Mark {
     MailBudget,
     #[serde(rename = "s")]
     StartBudget,
+    #[serde(rename = "h")]
+    MailShare,
+    #[serde(rename = "n")]
+    NetworkMails,
     #[serde(rename = "r")]
     Superseded,
 }
@@ -213,6 +217,8 @@ impl Mark {
             Some(Silence::Decoy(DecoyReason::Denied)) => Self::Denied,
             Some(Silence::Decoy(DecoyReason::MailBudget)) => Self::MailBudget,
             Some(Silence::Decoy(DecoyReason::StartBudget)) => Self::StartBudget,
+            Some(Silence::Decoy(DecoyReason::MailShare)) => Self::MailShare,
+            Some(Silence::Decoy(DecoyReason::NetworkMails)) => Self::NetworkMails,
             Some(Silence::Superseded) => Self::Superseded,
         }
     }
@@ -223,6 +229,8 @@ impl Mark {
             Self::Denied => Some(Silence::Decoy(DecoyReason::Denied)),
             Self::MailBudget => Some(Silence::Decoy(DecoyReason::MailBudget)),
             Self::StartBudget => Some(Silence::Decoy(DecoyReason::StartBudget)),
+            Self::MailShare => Some(Silence::Decoy(DecoyReason::MailShare)),
+            Self::NetworkMails => Some(Silence::Decoy(DecoyReason::NetworkMails)),
             Self::Superseded => Some(Silence::Superseded),
         }
     }

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::code::CodeLength;
+
 /// The name of a budget in a store: 17 bytes, printed as `failures:` and 32 hexadecimal digits.
 ///
 /// Addresses appear only as a keyed hash, so a copy of the store lists nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BudgetKey {
-    kind: Kind,
+    pub(crate) kind: Kind,
     who: [u8; 16],
 }
 
@@ -19,16 +21,25 @@ impl BudgetKey {
             Kind::Failures => "failures",
             Kind::DeviceFailures => "device-failures",
             Kind::ShortCodes => "short-codes",
+            Kind::AllFailures => "all-failures",
             Kind::Mails => "mails",
+            Kind::MailShares => "mail-shares",
+            Kind::NetworkMails => "network-mails",
             Kind::DeviceMails => "device-mails",
             Kind::Starts => "starts",
+            Kind::SiteStarts => "site-starts",
             Kind::DeviceStarts => "device-starts",
         }
     }
 
-    /// Whose budget it is: a keyed hash, a network, or zeros for all strangers together.
+    /// Whose budget it is: a keyed hash, a network, or for all strangers together the number of digits.
     pub const fn who(&self) -> &[u8; 16] {
         &self.who
+    }
+
+    /// Whether only somebody who has signed in before can have it: a store that is full keeps room for these.
+    pub const fn is_of_known_device(&self) -> bool {
+        matches!(self.kind, Kind::DeviceFailures | Kind::DeviceMails | Kind::DeviceStarts)
     }
 
     /// Failed tries of an address, or of a device that has signed in to it before.
@@ -42,9 +53,10 @@ impl BudgetKey {
         Self { kind: Kind::ShortCodes, who: address_tag }
     }
 
-    /// The same of all addresses together.
-    pub(crate) fn short_codes_of_all() -> Self {
-        Self { kind: Kind::ShortCodes, who: [0; 16] }
+    /// Strangers' failed tries of all addresses together at codes of this length.
+    pub(crate) fn failures_of_all(length: CodeLength) -> Self {
+        let digits = length.digits() as u128;
+        Self { kind: Kind::AllFailures, who: digits.to_be_bytes() }
     }
 
     /// Mails to an address that strangers asked for, or that its own devices did.
@@ -53,13 +65,25 @@ impl BudgetKey {
         Self { kind, who: address_tag }
     }
 
+    /// Mails to an address that strangers from a network asked for. The tag is a keyed hash, so the sum names
+    /// the pair and nobody else.
+    pub(crate) fn mail_share(address_tag: [u8; 16], network: Network) -> Self {
+        let who = u128::from_be_bytes(address_tag) ^ network.bits();
+        Self { kind: Kind::MailShares, who: who.to_be_bytes() }
+    }
+
+    /// Mails that strangers from a network asked for.
+    pub(crate) fn network_mails(network: Network) -> Self {
+        Self { kind: Kind::NetworkMails, who: network.bits().to_be_bytes() }
+    }
+
     pub(crate) fn starts(network: Network, is_known_device: bool) -> Self {
         let kind = if is_known_device { Kind::DeviceStarts } else { Kind::Starts };
-        let who = match network.first {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
-        Self { kind, who: who.octets() }
+        Self { kind, who: network.bits().to_be_bytes() }
+    }
+
+    pub(crate) fn site_starts(site: Site) -> Self {
+        Self { kind: Kind::SiteStarts, who: site.0.octets() }
     }
 
     /// Of no login: for trying out a store.
@@ -76,13 +100,17 @@ impl fmt::Display for BudgetKey {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Kind {
+pub(crate) enum Kind {
     Failures,
     DeviceFailures,
     ShortCodes,
+    AllFailures,
     Mails,
+    MailShares,
+    NetworkMails,
     DeviceMails,
     Starts,
+    SiteStarts,
     DeviceStarts,
 }
 
@@ -110,7 +138,27 @@ impl Network {
         };
         Self { first }
     }
+
+    /// The whole of IPv6 addresses that one customer of a provider has at most (RFC 6177): /48. `None` for IPv4,
+    /// where providers are not that generous.
+    pub(crate) fn site(self) -> Option<Site> {
+        match self.first {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some(Site(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 80)))),
+        }
+    }
+
+    fn bits(self) -> u128 {
+        match self.first {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(v6) => v6.to_bits(),
+        }
+    }
 }
+
+/// A /48 of IPv6, by its first address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Site(Ipv6Addr);
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

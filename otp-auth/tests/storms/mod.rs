@@ -10,7 +10,6 @@ use otp_auth::login::{Admission, Login, Reason, Refusal, Verdict};
 use otp_auth::random::SystemRandom;
 use otp_auth::secret::Pepper;
 use otp_auth::store::Store;
-use otp_auth::throttle::{Budget, Rule};
 use otp_auth::timestamp::Timestamp;
 
 use crate::support::{Visitor, sign_in};
@@ -108,17 +107,12 @@ struct Told {
     lost: usize,
 }
 
-/// Budgets so wide that only the limit of the challenge is left. Nine digits spare the store two budgets.
+/// Budgets so wide that only the limit of the challenge is left. Nine digits spare the store a budget.
 fn unthrottled(store: Arc<dyn Store>, pepper: Pepper) -> Login {
-    let wide = Rule::try_new(50_000_000, Duration::from_secs(86_400)).unwrap();
-    let wide = Budget::try_new(vec![wide]).unwrap();
     let random = Arc::new(SystemRandom::new());
     Login::builder(store, pepper, random, "auth.example.jp".parse().unwrap())
         .code_length(CodeLength::Nine)
-        .failure_budget(wide.clone())
-        .mail_budget(wide.clone())
-        .start_budget(wide)
-        .danger_accept_risk(1.0, 1.0)
+        .danger_without_budgets()
         .build()
         .unwrap()
 }

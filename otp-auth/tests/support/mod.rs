@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use otp_auth::address::EmailAddress;
+use otp_auth::challenge::DecoyReason;
 use otp_auth::challenge::{Challenge, ChallengeId};
 use otp_auth::error::Error;
-use otp_auth::login::{Admission, Begin, Begun, Dispatch, Login, Resend, Verdict};
+use otp_auth::login::{
+    Admission, Begin, Begun, Dispatch, Login, LoginBuilder, Reason, Resend, Verdict,
+};
 use otp_auth::random::{Random, SystemRandom};
 use otp_auth::secret::Pepper;
 use otp_auth::store::{Inserted, MemoryStore, Reserved, Store};
@@ -27,9 +30,13 @@ pub(crate) fn login_with(store: Arc<dyn Store>) -> Login {
 }
 
 pub(crate) fn login_from(store: Arc<dyn Store>, random: Arc<dyn Random>) -> Login {
+    builder(store, random).build().expect("default settings are good")
+}
+
+pub(crate) fn builder(store: Arc<dyn Store>, random: Arc<dyn Random>) -> LoginBuilder {
     let pepper = Pepper::generate(&SystemRandom::new()).expect("the system has randomness");
     let host = "auth.example.jp".parse().expect("a host");
-    Login::builder(store, pepper, random, host).build().expect("default settings are good")
+    Login::builder(store, pepper, random, host)
 }
 
 pub(crate) fn login() -> Login {
@@ -102,6 +109,13 @@ impl Visitor {
         let dispatch = login.resend(&self.nonce, &self.cookie, &resend, |_| admission, now).await;
         dispatch.expect("store works")
     }
+}
+
+/// Whether the guess counted: it was compared, or made at a denied address, where nobody may see a difference. A
+/// guess at a flow that got no mail cannot win.
+pub(crate) fn is_counted(verdict: &Verdict) -> bool {
+    let reason = verdict.refusal().map(otp_auth::login::Refusal::reason);
+    matches!(reason, Some(Reason::Wrong | Reason::Decoy(DecoyReason::Denied)))
 }
 
 /// A generator that fills everything with one byte.

@@ -8,7 +8,7 @@ use crate::throttle::{Budget, BudgetKey, BudgetState, Refund, Rule, Taken};
 use crate::timestamp::Timestamp;
 
 /// A budget that is full again is forgotten, which is what an absent one means. Each is listed once,
-/// under the minute in which it ended when it was listed, but a day ahead at most, since a refund may
+/// under the minute in which it ended when it was listed, but ten minutes ahead at most, since a refund may
 /// end it earlier; one that lives longer by then is listed anew.
 #[derive(Debug)]
 pub(super) struct Budgets {
@@ -64,7 +64,8 @@ impl Budgets {
             entry.ends = entry.state.ends(budget);
             return taken;
         }
-        if self.entries.len() >= self.at_most {
+        let reserve = if key.is_of_known_device() { self.at_most / 8 } else { 0 };
+        if self.entries.len() >= self.at_most + reserve {
             let longest = budget.rules().iter().map(Rule::period).max();
             return Taken::RetryAfter(longest.unwrap_or_default());
         }
@@ -104,7 +105,7 @@ impl Budgets {
 }
 
 fn listing(ends: Timestamp, now: Timestamp) -> u64 {
-    minute(ends.min(now.plus(Duration::from_secs(86_400))))
+    minute(ends.min(now.plus(Duration::from_secs(600))))
 }
 
 fn minute(at: Timestamp) -> u64 {

@@ -71,7 +71,8 @@ impl Challenges {
         if self.places.contains_key(challenge.id().as_bytes()) {
             return Ok(Inserted::Exists);
         }
-        if self.places.len() >= self.at_most {
+        let reserve = if challenge.is_known_device { self.at_most / 8 } else { 0 };
+        if self.places.len() >= self.at_most + reserve {
             return Err(Error::store_full());
         }
         let entry = Some(Entry { challenge: challenge.clone(), spent: 0, is_used: false });
@@ -89,7 +90,8 @@ impl Challenges {
     }
 
     pub(super) fn look_up(&mut self, id: ChallengeId, now: Timestamp) -> Option<Challenge> {
-        self.live(id, now).map(|entry| entry.challenge.clone())
+        let entry = self.live(id, now).filter(|entry| entry.spent < entry.challenge.tries);
+        entry.map(|entry| entry.challenge.clone())
     }
 
     pub(super) fn reserve(&mut self, id: ChallengeId, now: Timestamp) -> Reserved {

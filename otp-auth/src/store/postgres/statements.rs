@@ -94,7 +94,8 @@ const INSERT: &str = "
 
 const LOOK_UP: &str = "
     SELECT c.record, c.issued, c.lifetime FROM otp_auth_challenges AS c, t
-    WHERE c.id = $1::bytea AND NOT c.used AND t.now < c.ends AND t.now + 5000 >= c.made";
+    WHERE c.id = $1::bytea AND NOT c.used AND c.spent < c.tries
+        AND t.now < c.ends AND t.now + 5000 >= c.made";
 
 /// Code 0 granted, 1 exhausted, 2 used, 3 expired; no row for unknown. A waiting update looks at the row
 /// again once the one before it is done (read committed), so the count is exact; the reason of a refusal is

@@ -60,8 +60,8 @@ return 0
 const LOOK_UP: &str = r"
 local value = redis.call('GET', KEYS[1])
 if not value then return nil end
-local _, used, _, made, ends, issued, lifetime = struct.unpack('>BBBddddd', value)
-if used == 1 or now >= ends or now + 5000 < made then return nil end
+local spent, used, limit, made, ends, issued, lifetime = struct.unpack('>BBBddddd', value)
+if used == 1 or spent >= limit or now >= ends or now + 5000 < made then return nil end
 return {string.sub(value, 44), issued, lifetime}
 ";
 
@@ -139,20 +139,26 @@ local function give_back(key, value, rules, succeeded)
 end
 ";
 
-/// `KEYS` the budgets; `ARGV` for each its rules, then for each a digit: 1 to take. Gives for each how long to wait,
-/// up to the first that has nothing to take.
+/// `KEYS` the budgets; `ARGV` for each its rules, then for each a digit: 0 to look, 1 to take, 2 to take together
+/// with the rest. Gives for each how long to wait, up to the first that has nothing to take.
 const TALLY: &str = r"
 local values, waits = redis.call('MGET', unpack(KEYS)), {}
+local together, left, at = #KEYS + 1, {}, {}
 for k = 1, #KEYS do
-    if string.byte(ARGV[#KEYS + 1], k) == 49 then
-        local wait, left, at = take(values[k], ARGV[k])
-        waits[k] = wait
-        if wait > 0 then return waits end
-        redis.call('SET', KEYS[k], left, 'PXAT', at)
-    else
+    local kind = string.byte(ARGV[#KEYS + 1], k)
+    if kind == 48 then
         waits[k] = (settle(values[k], ARGV[k]))
+    else
+        waits[k], left[k], at[k] = take(values[k], ARGV[k])
+        if waits[k] > 0 then return waits end
+        if kind == 49 then
+            redis.call('SET', KEYS[k], left[k], 'PXAT', at[k])
+        elseif together > k then
+            together = k
+        end
     end
 end
+for k = together, #KEYS do redis.call('SET', KEYS[k], left[k], 'PXAT', at[k]) end
 return waits
 ";
 

@@ -1,0 +1,141 @@
+//! Which budgets a step asks, and what their answers mean.
+
+use super::Reason;
+use super::settings::Settings;
+use crate::challenge::{Challenge, DecoyReason, Lane, OpenFlow};
+use crate::code::CodeLength;
+use crate::store::{Charge, ChargeKind, Tally};
+use crate::throttle::{BudgetKey, Kind, Network};
+
+/// Whose budgets: the address (for a stranger) or the device, and the network of the client.
+#[derive(Clone, Copy)]
+pub(super) struct Who {
+    pub(super) address_tag: [u8; 16],
+    pub(super) is_known_device: bool,
+    pub(super) network: Network,
+}
+
+/// Asked at the beginning of a flow: how long codes are, whether the network may begin, whether a mail may go.
+pub(super) fn of_begin(settings: &Settings, who: Who) -> Vec<Charge<'_>> {
+    let mut charges = Vec::with_capacity(8);
+    let starts = BudgetKey::starts(who.network, who.is_known_device);
+    if who.is_known_device {
+        charges.push(Charge::take(starts, &settings.device_starts));
+    } else {
+        charges.extend(of_lengths(settings, who.address_tag));
+        charges.push(Charge::take(starts, &settings.starts));
+        let site = who.network.site().map(BudgetKey::site_starts);
+        charges.extend(site.map(|site| Charge::take(site, &settings.site_starts)));
+    }
+    charges.extend(of_mail(settings, who));
+    charges
+}
+
+/// Looks at what says how long a stranger's code is.
+pub(super) fn of_lengths(settings: &Settings, tag: [u8; 16]) -> impl Iterator<Item = Charge<'_>> {
+    let of_all = |length| BudgetKey::failures_of_all(length);
+    let short = is_short(settings.length).then(|| {
+        [
+            Charge::look(BudgetKey::short_codes(tag), &settings.short_codes),
+            Charge::look(of_all(settings.length), &settings.short_codes_of_all),
+        ]
+    });
+    let nine = (settings.length != CodeLength::Twelve)
+        .then(|| Charge::look(of_all(CodeLength::Nine), &settings.nine_digits_of_all));
+    short.into_iter().flatten().chain(nine)
+}
+
+/// Taken for a mail: of the network, of its share in the address's mails, and of the address; or of the device.
+pub(super) fn of_mail(settings: &Settings, who: Who) -> impl Iterator<Item = Charge<'_>> {
+    let Who { address_tag, is_known_device, network } = who;
+    let share = BudgetKey::mail_share(address_tag, network);
+    let of_network = (!is_known_device).then(|| {
+        [
+            Charge::take_together(BudgetKey::network_mails(network), &settings.network_mails),
+            Charge::take_together(share, &settings.mail_share),
+        ]
+    });
+    let of_address = BudgetKey::mails(address_tag, is_known_device);
+    let of_address = Charge::take_together(of_address, &settings.mails);
+    of_network.into_iter().flatten().chain([of_address])
+}
+
+/// Taken for a try, before anything is compared.
+pub(super) fn of_guess<'a>(settings: &'a Settings, flow: &OpenFlow<'_>) -> Vec<Charge<'a>> {
+    let Lane { tag, is_known_device } = flow.lane;
+    let mut charges = Vec::with_capacity(6);
+    let failures = BudgetKey::failures(tag, is_known_device);
+    charges.push(Charge::take(failures, &settings.failures));
+    if is_known_device {
+        return charges;
+    }
+    if is_short(flow.length) {
+        charges.push(Charge::take(BudgetKey::short_codes(tag), &settings.short_codes));
+    }
+    let of_all = BudgetKey::failures_of_all(flow.length);
+    charges.push(Charge::take(of_all, settings.failures_of_all(flow.length)));
+    charges
+}
+
+/// What a success gives back: the try, and the mail that led to it.
+pub(super) fn of_success<'a>(
+    settings: &'a Settings,
+    mut of_guess: Vec<Charge<'a>>,
+    challenge: &Challenge,
+    address_tag: [u8; 16],
+) -> Vec<Charge<'a>> {
+    let network = Network::of(challenge.client);
+    let is_known_device = challenge.is_known_device;
+    of_guess.extend(of_mail(settings, Who { address_tag, is_known_device, network }));
+    of_guess
+}
+
+/// How long a code is, by what [`of_lengths`] found.
+pub(super) fn length(settings: &Settings, charges: &[Charge<'_>], tally: &Tally) -> CodeLength {
+    let mut length = settings.length;
+    let looks = charges.iter().enumerate().filter(|(_, it)| it.kind == ChargeKind::Look);
+    for (at, charge) in looks {
+        let is_about = charge.key == BudgetKey::failures_of_all(CodeLength::Nine);
+        let is_about = if is_about { length == CodeLength::Nine } else { is_short(length) };
+        if is_about && !tally.is_taken(at) {
+            length = longer(length);
+        }
+    }
+    length
+}
+
+/// Why no mail goes out, as far as budgets say.
+pub(super) fn decoy(charges: &[Charge<'_>], tally: &Tally) -> Option<DecoyReason> {
+    let mut takes = charges.iter().enumerate().filter(|(_, it)| it.kind != ChargeKind::Look);
+    let (_, refused) = takes.find(|(at, _)| !tally.is_taken(*at))?;
+    Some(match refused.key.kind {
+        Kind::NetworkMails => DecoyReason::NetworkMails,
+        Kind::MailShares => DecoyReason::MailShare,
+        Kind::Mails | Kind::DeviceMails => DecoyReason::MailBudget,
+        _ => DecoyReason::StartBudget,
+    })
+}
+
+/// Why a try was not made, if this budget had nothing; and whether another flow would help.
+pub(super) fn refusal(refused: &Charge<'_>) -> (Reason, bool) {
+    let is_last = refused.key == BudgetKey::failures_of_all(CodeLength::Twelve);
+    match refused.key.kind {
+        Kind::AllFailures if is_last => (Reason::DeploymentBudget, false),
+        Kind::AllFailures | Kind::ShortCodes => (Reason::ShortCode, true),
+        _ => (Reason::FailureBudget, false),
+    }
+}
+
+/// Whether strangers in general are guessing, not at one address.
+pub(super) fn is_alarm(charges: &[Charge<'_>], is_refused: impl Fn(usize) -> bool) -> bool {
+    let mut all = charges.iter().enumerate().filter(|(_, it)| it.key.kind == Kind::AllFailures);
+    all.any(|(at, _)| is_refused(at))
+}
+
+fn is_short(length: CodeLength) -> bool {
+    !matches!(length, CodeLength::Nine | CodeLength::Twelve)
+}
+
+fn longer(length: CodeLength) -> CodeLength {
+    if is_short(length) { CodeLength::Nine } else { CodeLength::Twelve }
+}
