@@ -38,6 +38,7 @@
 //! | choose a certificate in a handshake | [`Resolver`] |
 //! | issue certificates | [`PrivateCa`], [`Profile`] |
 //! | get certificates from public authorities | [`acme`] |
+//! | change DNS zones: DNS-01, host names of tunnels | `dns` |
 //! | keep keys and certificates over restarts, or share them among nodes | [`storage`] |
 //! | know when to renew, as a pure function | [`lifecycle::decide`] |
 //! | read, write and inspect certificates | [`Certificate`], [`PrivateKey`] |
@@ -54,6 +55,7 @@
 //! | `aws-lc-rs` | no | the same with AWS-LC; with both on, *ring* is what is used unless told |
 //! | `tokio` | yes | `Manager::run` |
 //! | `acme` | yes | [`acme`], with hyper for HTTPS; needs one of the providers |
+//! | `dns` | no | `dns`, with hickory-proto; needs one of the providers |
 //! | `redis` | no | `storage::RedisStore`, for nodes on several machines |
 //! | `conformance` | no | `conformance`: schedules that a store of your own must survive, for its tests |
 //!
@@ -76,6 +78,9 @@ mod certificate;
 #[cfg(feature = "conformance")]
 #[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
 pub mod conformance;
+#[cfg(all(feature = "dns", any(feature = "ring", feature = "aws-lc-rs")))]
+#[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
+pub mod dns;
 mod error;
 #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
 mod failure;

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A module may name those before it.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "version",
     "failure",
     "error",
@@ -21,6 +21,7 @@ const LAYERS: [&str; 16] = [
     "resolver",
     "presets",
     "acme",
+    "dns",
     "manager",
 ];
 

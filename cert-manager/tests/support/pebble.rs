@@ -40,13 +40,21 @@ pub(crate) struct Settings {
     pub(crate) alternates: u32,
     /// Seconds that certificates live.
     pub(crate) life: u32,
+    /// The port of a DNS server on 127.0.0.1 that it asks instead of its own.
+    pub(crate) dns: Option<u16>,
     /// Key identifier and MAC key of the customers.
     pub(crate) external_account: Option<(&'static str, &'static str)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { refused_nonces: 5, alternates: 0, life: 7_776_000, external_account: None }
+        Self {
+            refused_nonces: 5,
+            alternates: 0,
+            life: 7_776_000,
+            dns: None,
+            external_account: None,
+        }
     }
 }
 
@@ -76,7 +84,7 @@ impl Pebble {
         fs::write(path("pebble.json"), config).unwrap();
         let pebble = Command::new(std::env::var("PEBBLE").as_deref().unwrap_or("pebble"))
             .args(["-config", &path("pebble.json"), "-strict"])
-            .args(["-dnsserver", &format!("127.0.0.1:{resolver}")])
+            .args(["-dnsserver", &format!("127.0.0.1:{}", settings.dns.unwrap_or(resolver))])
             .env("PEBBLE_VA_NOSLEEP", "1")
             .env("PEBBLE_AUTHZREUSE", "0")
             .env("PEBBLE_WFE_NONCEREJECT", settings.refused_nonces.to_string())
