@@ -174,6 +174,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         outbox: Arc::new(outbox),
         outbox_key,
         mail_limits: gate::MailLimits::try_default()?,
+        mail_texts: config.mail_texts()?,
         keys: session_keys.clone(),
         revocations: Arc::clone(&revocations),
         state_key: state.state_key()?,
@@ -253,6 +254,7 @@ fn words_of(rules: &Rules) -> Vec<String> {
 fn check(config: &Config) -> anyhow::Result<()> {
     let rules = config.rules()?;
     config.mailer()?;
+    config.mail_texts()?;
     let state = State::open(&config.state)?;
     for app in &config.app {
         state.tunnel(&app.tunnel)?;

@@ -130,6 +130,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         outbox: Arc::new(MemoryOutbox::new()),
         outbox_key: SealingKey::new(Secret::generate(&SystemRandom::new(), 32)?)?,
         mail_limits: no_mailbox_to_flood()?,
+        mail_texts: Vec::new(),
         revocations: state.revocations().await?,
         keys: state.session_keys()?,
         state_key: state.state_key()?,

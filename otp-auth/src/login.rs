@@ -70,7 +70,8 @@ impl Login {
         random: Arc<dyn Random>,
         host: Host,
     ) -> LoginBuilder {
-        LoginBuilder { store, pepper, random, host, observer: None, settings: Settings::default() }
+        let (template, settings) = (MailTemplate::new(host), Settings::default());
+        LoginBuilder { store, pepper, random, template, observer: None, settings }
     }
 }
 

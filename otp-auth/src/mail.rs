@@ -28,7 +28,7 @@ pub use self::outbox::{
 #[cfg(feature = "smtp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "smtp")))]
 pub use self::smtp::{Security, SmtpMailer, SmtpMailerBuilder};
-pub use self::template::{MailFacts, MailTemplate};
+pub use self::template::{MailFacts, MailPart, MailTemplate, MailTexts, TemplateError};
 pub use self::terminal::TerminalMailer;
 use crate::address::EmailAddress;
 use crate::code::Code;

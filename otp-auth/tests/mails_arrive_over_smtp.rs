@@ -25,7 +25,10 @@ struct Server {
 
 impl Server {
     fn start(extra: &[&str]) -> Self {
-        let port = free_port();
+        Self::start_at(free_port(), extra)
+    }
+
+    fn start_at(port: u16, extra: &[&str]) -> Self {
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
         let python = std::env::var("PYTHON3").unwrap_or_else(|_| "/usr/bin/python3".to_owned());
         let mut process = Command::new(python)
@@ -107,6 +110,51 @@ async fn a_mail_arrives_as_it_was_written() {
         assert_eq!(parts[1]["text"].as_str().unwrap().replace("\r\n", "\n"), mail.html());
         assert_eq!(parts.len(), 2);
     }
+}
+
+#[tokio::test]
+#[ignore = "needs python3 with aiosmtpd"]
+async fn mails_go_over_one_connection_and_a_broken_off_one_is_left_behind() {
+    let mut server = Server::start(&[]);
+    let builder = SmtpMailer::builder("127.0.0.1", "login@example.jp".parse().unwrap())
+        .security(Security::Plain)
+        .port(server.port)
+        .timeout(Duration::from_millis(1_500));
+    let mailer = builder.connections(1).build().unwrap();
+    let mut peers = Vec::new();
+    for _ in 0..2 {
+        send_one(&mailer).await.unwrap();
+        peers.push(server.next_mail()["peer"].clone());
+    }
+    assert_eq!(peers[0], peers[1], "two mails, one connection");
+    let refused = dispatch("refused@example.jp", Locale::En).await.deliver(&mailer).await;
+    assert!(refused.is_err());
+    let slow = dispatch("slow@example.jp", Locale::En).await.deliver(&mailer).await.unwrap_err();
+    assert!(matches!(slow, MailError::Timeout(_)), "{slow:?}");
+    send_one(&mailer).await.unwrap();
+    peers.push(server.next_mail()["peer"].clone());
+    assert_ne!(peers[1], peers[2], "the late answer to another mail is nobody's");
+}
+
+#[tokio::test]
+#[ignore = "needs python3 with aiosmtpd"]
+async fn a_relay_that_ends_idle_connections_loses_no_mail() {
+    let mut server = Server::start(&[]);
+    let url = format!("smtp://localhost:{}?from=login@example.jp", server.port);
+    let mailer = SmtpMailer::from_url(&url).unwrap();
+    send_one(&mailer).await.unwrap();
+    server.next_mail();
+    // The relay goes away and comes back; the connection that was kept is dead.
+    let port = server.port;
+    drop(server);
+    assert!(send_one(&mailer).await.is_err());
+    let mut server = Server::start_at(port, &[]);
+    send_one(&mailer).await.unwrap();
+    assert_eq!(server.next_mail()["envelope_to"], serde_json::json!(["alice@example.jp"]));
+}
+
+async fn send_one(mailer: &SmtpMailer) -> Result<Delivery, MailError> {
+    dispatch("alice@example.jp", Locale::En).await.deliver(mailer).await
 }
 
 #[tokio::test]

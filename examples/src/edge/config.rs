@@ -17,13 +17,17 @@ mod keys;
 
 use std::{
     fs,
+    io::Read as _,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use access_policy::{Application, Policies, Policy, PolicyEntry, Rule};
 use anyhow::{Context as _, bail};
-use otp_auth::mail::SmtpMailer;
+use otp_auth::{
+    locale::Locale,
+    mail::{MailPart, MailTexts, SmtpMailer},
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -84,6 +88,8 @@ pub struct Mail {
     pub user: Option<String>,
     /// The file with the user's password, relative to this file.
     pub password_file: Option<PathBuf>,
+    /// A directory with other words for the mails, relative to this file; see [`Config::mail_texts`].
+    pub templates: Option<PathBuf>,
 }
 
 /// An application.
@@ -124,7 +130,8 @@ impl Config {
         let mut config = Self::parse(&text).with_context(|| format!("in `{}`", path.display()))?;
         let directory = path.parent().unwrap_or(Path::new("."));
         config.state = directory.join(&config.state);
-        let files = [&mut config.mail.password_file, &mut config.country_database];
+        let mail = &mut config.mail;
+        let files = [&mut mail.password_file, &mut mail.templates, &mut config.country_database];
         for file in files.into_iter().chain([&mut config.identities]).flatten() {
             *file = directory.join(&*file);
         }
@@ -282,6 +289,46 @@ impl Config {
         Ok(Application::new(pattern).destination(pattern.parse()?).policy(policy))
     }
 
+    /// The words of the mails: of the files `en.subject.txt`, `en.text.txt`, `en.html` and the same with `ja`
+    /// those that `mail.templates` has, ours for the rest.
+    ///
+    /// # Errors
+    ///
+    /// A file with another name, none at all, or one with a fault, which is named with its line.
+    pub fn mail_texts(&self) -> anyhow::Result<Vec<(Locale, MailTexts)>> {
+        let Some(directory) = &self.mail.templates else { return Ok(Vec::new()) };
+        let names = fs::read_dir(directory)
+            .and_then(|entries| {
+                entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>()
+            })
+            .with_context(|| format!("can't read `{}`", directory.display()))?;
+        let mut texts = [Locale::En, Locale::Ja].map(|locale| (locale, MailTexts::ours(locale)));
+        for name in &names {
+            let known = TEMPLATES.iter().find(|(known, ..)| name.to_str() == Some(known));
+            let path = directory.join(name);
+            let Some((_, locale, part)) = known else {
+                let known = TEMPLATES.map(|(name, ..)| name).join(", ");
+                bail!("`{}` is none of {known}", path.display());
+            };
+            let template = read_template(&path)?;
+            for (_, texts) in texts.iter_mut().filter(|(its, _)| its == locale) {
+                let changed = match part {
+                    MailPart::Subject => texts.clone().subject(&template),
+                    MailPart::Text => texts.clone().text(&template),
+                    MailPart::Html => texts.clone().html(&template),
+                };
+                *texts = changed.with_context(|| format!("in `{}`", path.display()))?;
+            }
+        }
+        if names.is_empty() {
+            bail!(
+                "`{}` is empty; leave `mail.templates` out to use our words",
+                directory.display()
+            );
+        }
+        Ok(texts.into())
+    }
+
     /// The mailer.
     ///
     /// # Errors
@@ -308,6 +355,27 @@ impl Config {
         SmtpMailer::from_url(&format!("{scheme}://{login}{rest}{glue}from={from}"))
             .context("`mail` can't be used")
     }
+}
+
+/// The files that a directory of templates may have.
+const TEMPLATES: [(&str, Locale, MailPart); 6] = [
+    ("en.subject.txt", Locale::En, MailPart::Subject),
+    ("en.text.txt", Locale::En, MailPart::Text),
+    ("en.html", Locale::En, MailPart::Html),
+    ("ja.subject.txt", Locale::Ja, MailPart::Subject),
+    ("ja.text.txt", Locale::Ja, MailPart::Text),
+    ("ja.html", Locale::Ja, MailPart::Html),
+];
+
+/// A template is shorter.
+const TEMPLATE_BYTES: u64 = 128 * 1024;
+
+fn read_template(file: &Path) -> anyhow::Result<String> {
+    let context = || format!("can't read `{}`", file.display());
+    let mut text = String::new();
+    let opened = fs::File::open(file).with_context(context)?;
+    opened.take(TEMPLATE_BYTES).read_to_string(&mut text).with_context(context)?;
+    Ok(text)
 }
 
 /// A host name in the one form that everything compares: lower case, no trailing dot.
@@ -399,6 +467,36 @@ mod tests {
         let config = Config::parse(&GOOD.replace("*@example.jp", "*example.jp")).unwrap();
         let error = format!("{:#}", config.policies().unwrap_err());
         assert!(error.contains("app `saito.t.example.jp`"), "{error}");
+    }
+
+    #[test]
+    fn words_of_mails_come_from_a_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::parse(GOOD).unwrap();
+        assert!(config.mail_texts().unwrap().is_empty());
+        config.mail.templates = Some(folder.path().to_owned());
+        let error = |config: &Config| format!("{:#}", config.mail_texts().unwrap_err());
+        assert!(error(&config).contains("is empty"));
+        let write =
+            |name: &str, content: &str| fs::write(folder.path().join(name), content).unwrap();
+        write("en.subject.txt", "{code} for {application}\n");
+        write("ja.html", "<p>{code}</p>");
+        let texts = config.mail_texts().unwrap();
+        assert_ne!(texts[0].1, MailTexts::ours(Locale::En));
+        assert_ne!(texts[1].1, MailTexts::ours(Locale::Ja));
+        write("en.text.txt", "Dear {name},\n{code}\n");
+        let found = error(&config);
+        assert!(
+            found.contains("en.text.txt`: line 1 of the text has `{name}`; there is"),
+            "{found}"
+        );
+        fs::remove_file(folder.path().join("en.text.txt")).unwrap();
+        write("en.txt", "{code}");
+        let found = error(&config);
+        assert!(
+            found.contains("en.txt` is none of en.subject.txt, en.text.txt, en.html"),
+            "{found}"
+        );
     }
 
     #[test]

@@ -30,8 +30,9 @@ use http::Request;
 use hyper::body::Incoming;
 use otp_auth::{
     keys::KeyRing,
+    locale::Locale,
     login::Login,
-    mail::{Host, Mailer, Outbox, OutboxStore},
+    mail::{Host, MailTexts, Mailer, Outbox, OutboxStore},
     random::{Random, SystemRandom},
     seal::SealingKey,
     secret::{Pepper, Secret},
@@ -73,6 +74,8 @@ pub struct Settings {
     pub outbox_key: SealingKey,
     /// How many codes may be sent.
     pub mail_limits: MailLimits,
+    /// Other words for the mails.
+    pub mail_texts: Vec<(Locale, MailTexts)>,
     /// What signs sessions.
     pub keys: KeyRing,
     /// Who has logged out.
@@ -119,11 +122,14 @@ impl Gate {
         let store = Arc::new(MemoryStore::new());
         // Codes live ten minutes: a restart may forget them, so their key need not be kept.
         let pepper = Pepper::generate(&random)?;
-        let login = Login::builder(store, pepper, Arc::clone(&shared), team_host)
+        let mut login = Login::builder(store, pepper, Arc::clone(&shared), team_host)
             .mail_budget(settings.mail_limits.to_one_address)
             .mail_share_budget(settings.mail_limits.from_one_network_to_one_address)
-            .network_mail_budget(settings.mail_limits.from_one_network)
-            .build()?;
+            .network_mail_budget(settings.mail_limits.from_one_network);
+        for (locale, texts) in settings.mail_texts {
+            login = login.mail_texts(locale, texts);
+        }
+        let login = login.build()?;
         let outbox = Outbox::builder(
             settings.outbox,
             settings.outbox_key,

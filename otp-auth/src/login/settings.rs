@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::{Core, Login, Observer, Risk, SignIn};
 use crate::code::CodeLength;
 use crate::error::Error;
-use crate::mail::{Host, MailTemplate};
+use crate::locale::Locale;
+use crate::mail::{MailTemplate, MailTexts};
 use crate::random::Random;
 use crate::secret::Pepper;
 use crate::store::Store;
@@ -19,7 +20,7 @@ pub struct LoginBuilder {
     pub(super) store: Arc<dyn Store>,
     pub(super) pepper: Pepper,
     pub(super) random: Arc<dyn Random>,
-    pub(super) host: Host,
+    pub(super) template: MailTemplate,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) settings: Settings,
 }
@@ -124,6 +125,12 @@ impl LoginBuilder {
         self
     }
 
+    /// Other words of the mails. Default ours; see [`MailTexts`](crate::mail::MailTexts).
+    pub fn mail_texts(mut self, locale: Locale, texts: MailTexts) -> Self {
+        self.template = self.template.texts(locale, texts);
+        self
+    }
+
     /// Who hears what happens. Default nobody.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -174,7 +181,7 @@ impl LoginBuilder {
     /// Names the setting that is out of range, as the caller's fault; `risk` where guessing is likelier to
     /// succeed than the bounds say.
     pub fn build(self) -> Result<Login<SignIn>, Error> {
-        let Self { store, pepper, random, host, observer, settings } = self;
+        let Self { store, pepper, random, template, observer, settings } = self;
         if !(MIN_LIFETIME..=MAX_LIFETIME).contains(&settings.lifetime) {
             return Err(Error::setting("lifetime", "it must be 1 to 10 minutes"));
         }
@@ -189,7 +196,7 @@ impl LoginBuilder {
         if !keeps(risk.of_any_address_in_a_day, day) {
             return Err(Error::setting("risk", "some address is guessed too likely within a day"));
         }
-        let (keys, template) = (pepper.keys(), Arc::new(MailTemplate::new(host)));
+        let (keys, template) = (pepper.keys(), Arc::new(template));
         Ok(Login::new(Core { store, keys, random, template, observer, settings }))
     }
 }

@@ -5,16 +5,18 @@ mod url;
 use std::error::Error as StdError;
 use std::io;
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::{AsyncSmtpTransportBuilder, Error as SmtpError, PoolConfig};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use tokio::sync::Semaphore;
 
 use super::{Mail, MailCause, MailError, Mailer};
 use crate::address::EmailAddress;
@@ -33,9 +35,13 @@ pub enum Security {
     Plain,
 }
 
-/// Hands mails to one SMTP relay, a new connection for each mail. Runs in a tokio runtime.
+/// Hands mails to one SMTP relay. Runs in a tokio runtime.
 ///
-/// The relay queues and retries; this type does not. Certificates are checked against the system's
+/// Connections are used again: at most four at a time, each kept for a minute after its last mail
+/// ([`connections`](SmtpMailerBuilder::connections), [`idle_timeout`](SmtpMailerBuilder::idle_timeout)). A
+/// connection that an attempt was broken off on is not used again.
+///
+/// The relay queues; [`Outbox`](super) retries. Certificates are checked against the system's
 /// roots, by rustls.
 ///
 /// ```
@@ -46,10 +52,16 @@ pub enum Security {
 /// ```
 #[derive(Debug)]
 pub struct SmtpMailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    builder: AsyncSmtpTransportBuilder,
+    /// Made at the first mail, since it needs the runtime, and anew after an attempt was broken off.
+    transport: Mutex<Option<Transport>>,
+    /// One permit a connection.
+    connections: Semaphore,
     from: Mailbox,
     timeout: Duration,
 }
+
+type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
 impl SmtpMailer {
     /// Starts with a relay's host name or IP address and the sender. Default: STARTTLS on port 587.
@@ -62,6 +74,8 @@ impl SmtpMailer {
             port: None,
             credentials: None,
             timeout: Duration::from_secs(30),
+            connections: 4,
+            idle_timeout: Duration::from_secs(60),
             root: None,
             hello: None,
             is_plain_text_allowed: false,
@@ -98,13 +112,47 @@ impl SmtpMailer {
     }
 }
 
+impl SmtpMailer {
+    async fn send_pooled(&self, message: Message) -> Result<(), MailError> {
+        let _permit = self.connections.acquire().await;
+        let mut attempt = Attempt { mailer: self, is_over: false };
+        let sent = self.transport().send(message).await;
+        attempt.is_over = true;
+        // lettre puts the connection back in a task of its own: let that run before the next mail asks.
+        tokio::task::yield_now().await;
+        sent.map(|_| ()).map_err(|error| classify(&error))
+    }
+
+    fn transport(&self) -> Transport {
+        let mut transport = self.transport.lock().unwrap_or_else(PoisonError::into_inner);
+        transport.get_or_insert_with(|| self.builder.clone().build()).clone()
+    }
+}
+
+/// A mail under way.
+struct Attempt<'a> {
+    mailer: &'a SmtpMailer,
+    is_over: bool,
+}
+
+impl Drop for Attempt<'_> {
+    /// An attempt that was broken off leaves its connection in the middle of a conversation, and lettre
+    /// 0.11.23 puts it back for the next mail, which would take the late answers for its own. So all
+    /// connections of before are left behind.
+    fn drop(&mut self) {
+        if !self.is_over {
+            *self.mailer.transport.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+}
+
 #[async_trait]
 impl Mailer for SmtpMailer {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
         let message = self.compose(mail)?;
         // lettre 0.11.23 bounds the connect only: a relay that stops answering would hold us for ever.
-        match tokio::time::timeout(self.timeout, self.transport.send(message)).await {
-            Ok(sent) => sent.map(|_| ()).map_err(|error| classify(&error)),
+        match tokio::time::timeout(self.timeout, self.send_pooled(message)).await {
+            Ok(sent) => sent,
             Err(_) => Err(MailError::Timeout(MailCause::new("our patience is over"))),
         }
     }
@@ -121,6 +169,8 @@ pub struct SmtpMailerBuilder {
     port: Option<u16>,
     credentials: Option<(String, Secret)>,
     timeout: Duration,
+    connections: u32,
+    idle_timeout: Duration,
     root: Option<Vec<u8>>,
     hello: Option<String>,
     is_plain_text_allowed: bool,
@@ -154,6 +204,19 @@ impl SmtpMailerBuilder {
     /// The bound on the whole conversation. Default 30 seconds; a relay on the same network takes one.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// How many connections there are at a time, 1 to 100; more mails wait their turn. Default 4.
+    pub fn connections(mut self, connections: u32) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// How long a connection is kept after its last mail, up to twice that. Default one minute; relays wait
+    /// five (RFC 5321 section 4.5.3.2.7).
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.idle_timeout = time;
         self
     }
 
@@ -192,7 +255,14 @@ impl SmtpMailerBuilder {
         if is_plain && !self.is_plain_text_allowed && !is_loopback(&self.host) {
             return Err(setting("security", "plain text is for a relay on this machine only"));
         }
+        if !(1..=100).contains(&self.connections) {
+            return Err(setting("connections", "it must be 1 to 100"));
+        }
+        if self.idle_timeout < Duration::from_secs(1) {
+            return Err(setting("idle_timeout", "it must be a second or more"));
+        }
         let from = self.sender()?;
+        let pool = PoolConfig::new().max_size(self.connections).idle_timeout(self.idle_timeout);
         let (tls, usual_port) = match self.security {
             Security::Implicit => (Tls::Wrapper(self.tls_parameters()?), 465),
             Security::StartTls => (Tls::Required(self.tls_parameters()?), 587),
@@ -207,13 +277,20 @@ impl SmtpMailerBuilder {
                 .tls(tls)
                 .port(self.port.unwrap_or(usual_port))
                 .timeout(Some(self.timeout))
+                .pool_config(pool)
                 .hello_name(ClientId::Domain(hello));
         if let Some((user, password)) = self.credentials {
             let password = String::from_utf8(password.expose().to_vec())
                 .map_err(|_| setting("credentials", "the password must be UTF-8"))?;
             transport = transport.credentials(Credentials::new(user, password));
         }
-        Ok(SmtpMailer { transport: transport.build(), from, timeout: self.timeout })
+        Ok(SmtpMailer {
+            builder: transport,
+            transport: Mutex::default(),
+            connections: Semaphore::new(self.connections as usize),
+            from,
+            timeout: self.timeout,
+        })
     }
 
     fn sender(&self) -> Result<Mailbox, MailError> {

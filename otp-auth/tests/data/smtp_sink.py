@@ -34,6 +34,7 @@ class Sink:
             "parts": parts,
             "defects": [str(defect) for defect in message.defects],
             "tls": session.ssl is not None,
+            "peer": session.peer[1],
         }
         print(json.dumps(seen), flush=True)
         return "250 OK"

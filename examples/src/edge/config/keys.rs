@@ -21,7 +21,7 @@ const TABLES: [(&str, &[&str]); 4] = [
         ],
     ),
     ("listen", &["https", "http", "tunnel"]),
-    ("mail", &["smtp", "from", "user", "password_file"]),
+    ("mail", &["smtp", "from", "user", "password_file", "templates"]),
     ("app", &["host", "tunnel", "allow", "require_ip", "policies"]),
 ];
 
