@@ -98,14 +98,26 @@ pub struct Elevation {
 }
 
 impl Elevation {
-    /// A code of an authenticator app that is enrolled for `subject`, the `sub` of tokens.
+    /// A code of an authenticator app, for the person whose authenticator it is. The proof is used up.
+    ///
+    /// [`Issuer::elevation`](crate::session::Issuer::elevation) makes one of a mailed code.
+    ///
+    /// ```compile_fail
+    /// use otp_auth::{step_up::Elevation, totp::VerifiedTotp};
+    ///
+    /// fn twice(verified: VerifiedTotp) -> (Elevation, Elevation) {
+    ///     (Elevation::by_authenticator(verified), Elevation::by_authenticator(verified))
+    /// }
+    /// ```
     #[cfg(feature = "totp")]
     #[cfg_attr(docsrs, doc(cfg(feature = "totp")))]
-    pub fn by_authenticator(
-        subject: impl Into<String>,
-        verified: &crate::totp::VerifiedTotp,
-    ) -> Self {
+    #[expect(clippy::needless_pass_by_value, reason = "one proof, one elevation")]
+    pub fn by_authenticator(verified: crate::totp::VerifiedTotp) -> Self {
         let shown = Authentication::new(Acr::Authenticator, verified.authenticated_at());
+        Self::of(verified.subject(), shown)
+    }
+
+    pub(crate) fn of(subject: impl Into<String>, shown: Authentication) -> Self {
         Self { subject: subject.into(), shown }
     }
 

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 pub(crate) use self::claims::{AppWire, MatchWire, MetaWire, OrgWire, Principal};
 pub use self::claims::{Audience, Identity, IdentityProvider};
 pub(crate) use self::jws::{CompactJws, TokenType, encode, signing_input};
+use crate::error::Error;
 use crate::timestamp::Timestamp;
 
 /// A token as it goes into a cookie or field. Whoever has it is signed in, so `Debug` does not show it.
@@ -33,8 +34,12 @@ impl SignedToken {
         self.expires
     }
 
-    pub(crate) fn new(compact: String, expires: Timestamp) -> Self {
-        Self { compact: Zeroizing::new(compact), expires }
+    /// Refuses what [`CompactJws`] would not read back.
+    pub(crate) fn new(compact: String, expires: Timestamp) -> Result<Self, Error> {
+        if compact.len() > jws::TOKEN_BYTES {
+            return Err(Error::setting("claims", "their token is longer than verifiers read"));
+        }
+        Ok(Self { compact: Zeroizing::new(compact), expires })
     }
 }
 

@@ -278,7 +278,13 @@ fn drawn_secrets_have_160_bits_and_differ() {
 
 #[test]
 fn names_of_factors_are_plain() {
-    for bad in ["", "a b", "a\n", "é", &"x".repeat(129)] {
+    for bad in
+        ["", "a b/1", "a/\n", "é/1", "alice", "/1", "alice/", &format!("{}/1", "x".repeat(127))]
+    {
         assert!(bad.parse::<FactorId>().is_err(), "{bad:?}");
     }
+    assert_eq!(FactorId::new("alice", "1").unwrap(), alice());
+    assert_eq!(FactorId::new("tenant/alice", "phone").unwrap().subject(), "tenant/alice");
+    // Nobody's name for a telephone makes it another person's.
+    assert!(FactorId::new("alice", "bob/1").is_err());
 }

@@ -34,6 +34,30 @@ fn a_code_has_24_characters_in_four_groups() {
     assert_eq!(letters, "0123456789ABCDEFGHJKMNPQRSTVWXYZ".chars().collect::<Vec<_>>());
 }
 
+#[tokio::test]
+async fn the_store_in_memory_is_bounded_and_drops_nobodys_codes() {
+    let store = MemoryRecovery::for_people(2);
+    let codes = draw();
+    let set = digests(&codes);
+    for person in ["alice", "bob", "alice"] {
+        store.replace(person, &set).await.unwrap();
+    }
+    assert!(store.replace("carol", &set).await.unwrap_err().is_store_full());
+    assert!(store.replace(&"x".repeat(257), &set).await.unwrap_err().is_caller_fault());
+    assert_eq!(
+        (store.remaining("alice").await.unwrap(), store.remaining("bob").await.unwrap()),
+        (10, 10)
+    );
+    // Whoever has used all codes, or given them up, makes room.
+    for code in &codes {
+        assert!(store.consume("bob", &code.digest()).await.unwrap().is_some());
+    }
+    store.replace("carol", &set).await.unwrap();
+    store.replace("alice", &[]).await.unwrap();
+    store.replace("dave", &set).await.unwrap();
+    assert_eq!(store.remaining("dave").await.unwrap(), 10);
+}
+
 #[test]
 fn what_people_type_is_understood() {
     let [code, ..] = draw();

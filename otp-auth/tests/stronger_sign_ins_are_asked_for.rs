@@ -7,11 +7,14 @@ mod team;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otp_auth::login::{Admission, StepUp, Verdict};
+#[cfg(feature = "totp")]
+use otp_auth::random::SystemRandom;
 use otp_auth::session::{AppGrant, AppVerifier, Epoch, OrgVerifier, Revocations};
 use otp_auth::step_up::{Acr, Authentication, Elevation, Requirement};
 use otp_auth::token::TokenError;
 use serde_json::json;
-use support::{START, after};
+use support::{START, after, sign_in};
 use team::{TEAM, Team, claims_of};
 
 const ALL: [Acr; 4] = [Acr::Mailbox, Acr::Recovery, Acr::Authenticator, Acr::Hardware];
@@ -121,6 +124,69 @@ async fn a_stronger_session_is_another_login_of_the_same_person() {
     assert!(foreign.unwrap_err().is_caller_fault());
     let late = team.issuer.step_up(&weak.claims, elevation(subject), epoch, after(86_400));
     assert!(late.unwrap_err().is_caller_fault());
+}
+
+/// A right code of an authenticator of this person's.
+#[cfg(feature = "totp")]
+async fn authenticator_of(subject: &str) -> otp_auth::totp::VerifiedTotp {
+    use otp_auth::totp::{FactorId, MemorySteps, SecondFactor, Step, Totp, TotpVerdict};
+    let totp = Totp::generate(&SystemRandom::new()).expect("randomness");
+    let checks = SecondFactor::new(Arc::new(MemorySteps::new()));
+    let id = FactorId::new(subject, "phone").expect("a good name");
+    let typed = format!("{:06}", totp.value(Step::at(after(5))));
+    match checks.check(&id, &totp, &typed, after(5)).await.expect("the store works") {
+        TotpVerdict::Verified(verified) => verified,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[cfg(feature = "totp")]
+#[tokio::test]
+async fn an_authenticator_lifts_the_session_of_its_owner_and_nobody_elses() {
+    let team = Team::new().await;
+    let weak = &team.session.claims;
+    let verified = authenticator_of(weak.subject()).await;
+    assert_eq!(verified.subject(), weak.subject());
+    let proof = Elevation::by_authenticator(verified);
+    let stronger = team.issuer.step_up(weak, proof, Epoch::at(after(6)), after(6)).unwrap();
+    let expected = Authentication::new(Acr::Authenticator, after(5));
+    assert_eq!(stronger.claims.authentication(), Some(expected));
+    let bobs = Elevation::by_authenticator(authenticator_of("bob").await);
+    let refused = team.issuer.step_up(weak, bobs, Epoch::at(after(6)), after(6));
+    assert!(refused.unwrap_err().is_caller_fault());
+}
+
+#[tokio::test]
+async fn a_code_mailed_for_it_makes_a_session_fresh_and_claims_no_more() {
+    let team = Team::new().await;
+    let login = support::login().for_purpose::<StepUp>();
+    let prove = async |address: &str, secs: u64| {
+        let request = sign_in(address, Admission::Admitted);
+        let (begun, dispatch) = login.begin(&request, after(secs)).await.unwrap();
+        let code = dispatch.mail().unwrap().code().expose();
+        let (nonce, cookie) = (begun.nonce.to_string(), begun.flow_cookie.expose());
+        match login.submit(&nonce, &cookie, code, after(secs)).await.unwrap() {
+            Verdict::Proven(proven) => proven,
+            other => panic!("{other:?}"),
+        }
+    };
+    let fresh = Requirement::at_least(Acr::Mailbox).max_age(Duration::from_secs(300));
+    let weak = &team.session.claims;
+    assert!(fresh.check(&weak.authentication().unwrap(), after(3_600)).is_err());
+    let proof = team.issuer.elevation(prove("Alice@example.jp", 3_600).await);
+    let epoch = Epoch::at(after(3_600));
+    let again = team.issuer.step_up(weak, proof, epoch, after(3_600)).unwrap().claims;
+    assert!(fresh.check(&again.authentication().unwrap(), after(3_600)).is_ok());
+    let bobs = team.issuer.elevation(prove("bob@example.jp", 3_600).await);
+    assert!(team.issuer.step_up(weak, bobs, epoch, after(3_600)).is_err());
+    // What was shown an hour ago does not count as shown now.
+    let shown = Authentication::new(Acr::Authenticator, START);
+    let strong = Elevation::danger_vouch(weak.subject(), shown);
+    let strong = team.issuer.step_up(weak, strong, epoch, START).unwrap().claims;
+    let proof = team.issuer.elevation(prove("alice@example.jp", 3_700).await);
+    let after_mail = team.issuer.step_up(&strong, proof, epoch, after(3_700)).unwrap().claims;
+    let pay = Requirement::at_least(Acr::Authenticator).max_age(Duration::from_secs(300));
+    assert!(pay.check(&after_mail.authentication().unwrap(), after(3_700)).is_err());
 }
 
 #[tokio::test]

@@ -62,7 +62,8 @@ impl Wish {
 
     pub(super) fn sign(&self, states: &StateSigner) -> String {
         let content = serde_json::to_string(self).unwrap_or_default();
-        states.sign(Self::PURPOSE, &content, timestamp().plus(Self::LIFE))
+        // What is too long for a state leads to the page for links that are too old; `ask_to_sign_in` bounds it.
+        states.sign(Self::PURPOSE, &content, timestamp().plus(Self::LIFE)).unwrap_or_default()
     }
 
     fn open(states: &StateSigner, state: &str) -> Option<Self> {
@@ -93,7 +94,8 @@ impl Flow {
 
     fn sign(&self, states: &StateSigner) -> String {
         let content = serde_json::to_string(self).unwrap_or_default();
-        states.sign(Self::PURPOSE, &content, timestamp().plus(Self::LIFE))
+        // INVARIANT: an address has at most 254 bytes, the rest is ours.
+        states.sign(Self::PURPOSE, &content, timestamp().plus(Self::LIFE)).unwrap_or_default()
     }
 
     fn open(states: &StateSigner, head: &Head) -> Option<Self> {
@@ -463,7 +465,11 @@ impl Gate {
         let Some(session) = known.or_else(|| self.draw_hex::<16>().ok()) else {
             return reply::problem(head, 503, Problem::LoginUnavailable, None);
         };
-        let reply = make(self.states.sign("csrf", &session, timestamp().plus(SESSION_LIFE)));
+        // A cookie that somebody has planted may be too long to sign.
+        let Ok(csrf) = self.states.sign("csrf", &session, timestamp().plus(SESSION_LIFE)) else {
+            return reply::problem(head, 400, Problem::BadRequest, None);
+        };
+        let reply = make(csrf);
         if !is_new {
             return reply;
         }

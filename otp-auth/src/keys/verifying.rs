@@ -94,8 +94,13 @@ impl VerifyingKey {
         if !is_good(&modulus) || !is_good(&exponent) {
             return None;
         }
-        let fits = (256..=1024).contains(&modulus.len()) && (1..=5).contains(&exponent.len());
-        (fits && exponent != [1]).then(|| Self::new(Material::Rsa { modulus, exponent }, kid))
+        let fits = Self::is_rsa_size(&modulus, &exponent) && exponent != [1];
+        fits.then(|| Self::new(Material::Rsa { modulus, exponent }, kid))
+    }
+
+    /// 2048 to 8192 bits, and an exponent of at most 40.
+    pub(super) fn is_rsa_size(modulus: &[u8], exponent: &[u8]) -> bool {
+        (256..=1024).contains(&modulus.len()) && (1..=5).contains(&exponent.len())
     }
 
     pub(super) fn material(&self) -> &Material {

@@ -34,16 +34,28 @@ pub trait RecoveryStore: fmt::Debug + Send + Sync {
     async fn remaining(&self, subject: &str) -> Result<usize, Error>;
 }
 
-/// Recovery codes in the memory of one process.
-#[derive(Default)]
+/// Recovery codes in the memory of one process, for a bounded number of people. A new person is refused when
+/// it is full; nobody's codes are dropped.
 pub struct MemoryRecovery {
     codes: Mutex<HashMap<String, Vec<RecoveryDigest>>>,
+    people: usize,
 }
 
 impl MemoryRecovery {
-    /// An empty store.
+    /// An empty store for 100,000 people: some fifty megabytes.
     pub fn new() -> Self {
-        Self::default()
+        Self::for_people(100_000)
+    }
+
+    /// An empty store for so many people.
+    pub fn for_people(people: usize) -> Self {
+        Self { codes: Mutex::default(), people }
+    }
+}
+
+impl Default for MemoryRecovery {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -53,7 +65,17 @@ impl RecoveryStore for MemoryRecovery {
         if codes.len() > SET_SIZE {
             return Err(Error::setting("recovery codes", "a set has at most ten"));
         }
+        if subject.len() > SUBJECT_BYTES {
+            return Err(Error::setting("subject", "it is longer than 256 bytes"));
+        }
         let mut all = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        if codes.is_empty() {
+            all.remove(subject);
+            return Ok(());
+        }
+        if all.len() >= self.people && !all.contains_key(subject) {
+            return Err(Error::store_full());
+        }
         all.insert(subject.to_owned(), codes.to_vec());
         Ok(())
     }
@@ -64,7 +86,11 @@ impl RecoveryStore for MemoryRecovery {
         let before = codes.len();
         // All are compared, whichever it is.
         codes.retain(|kept| !bool::from(kept.as_bytes().ct_eq(code.as_bytes())));
-        Ok((codes.len() < before).then_some(codes.len()))
+        let left = codes.len();
+        if left == 0 {
+            all.remove(subject);
+        }
+        Ok((left < before).then_some(left))
     }
 
     async fn remaining(&self, subject: &str) -> Result<usize, Error> {
@@ -78,3 +104,6 @@ impl fmt::Debug for MemoryRecovery {
         f.debug_struct("MemoryRecovery").finish_non_exhaustive()
     }
 }
+
+/// A `sub` of this crate's has 36.
+const SUBJECT_BYTES: usize = 256;

@@ -70,8 +70,20 @@ impl AnonymousIssuer {
     ///
     /// # Errors
     ///
-    /// Fails when the generator does.
+    /// Refuses, as the caller's fault, a `redirect_url` over 2,048 bytes, a `hostname` over 255, a hash over
+    /// 64, a country over 16: send whoever asks for so long a path to the front page. Fails when the generator
+    /// does.
     pub fn meta(&self, claims: &MetaClaims, now: Timestamp) -> Result<SignedToken, Error> {
+        for (text, at_most, field) in [
+            (&*claims.redirect_url, 2_048, "redirect_url"),
+            (&*claims.hostname, 255, "hostname"),
+            (&*claims.app_session_hash, 64, "app_session_hash"),
+            (claims.country.as_deref().unwrap_or_default(), 16, "country"),
+        ] {
+            if text.len() > at_most {
+                return Err(Error::setting(field, "it is longer than a token may carry"));
+            }
+        }
         let expires = Timestamp::from_unix_secs(now.as_unix_secs()).plus(META_LIFE);
         let wire = MetaWire {
             kind: "meta".to_owned(),
@@ -95,7 +107,7 @@ impl AnonymousIssuer {
     ///
     /// # Errors
     ///
-    /// Fails when the generator does.
+    /// Refuses, as the caller's fault, names of hosts over 255 bytes. Fails when the generator does.
     pub fn match_token(
         &self,
         audience: &Audience,
@@ -104,6 +116,9 @@ impl AnonymousIssuer {
         app_hostname: &str,
         now: Timestamp,
     ) -> Result<SignedToken, Error> {
+        if [hostname, auth_domain, app_hostname].iter().any(|host| host.len() > 255) {
+            return Err(Error::setting("hostname", "it is longer than a token may carry"));
+        }
         let wire = MatchWire {
             kind: "match".to_owned(),
             aud: audience.as_str().to_owned(),
@@ -168,7 +183,7 @@ impl AnonymousIssuer {
         let key = current.keys.signing();
         let signed = signing_input(typ, key.algorithm(), key.kid(), &payload);
         let signature = key.sign(signed.as_bytes())?;
-        Ok(SignedToken::new(encode(signed, &signature), expires))
+        SignedToken::new(encode(signed, &signature), expires)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Epoch, OrgClaims, ProvenService};
 use crate::address::EmailAddress;
 use crate::error::Error;
 use crate::keys::KeyRing;
-use crate::login::Proven;
+use crate::login::{Proven, StepUp};
 use crate::random::{Random, draw_alphanumerics};
 use crate::step_up::{Acr, Authentication, Elevation};
 use crate::timestamp::Timestamp;
@@ -160,6 +160,24 @@ impl Issuer {
         Ok(OrgSession { token, claims: OrgClaims::new(wire) })
     }
 
+    /// What a code that was mailed for [`StepUp`] is worth: the person has read their mail just now. The proof
+    /// is used up.
+    ///
+    /// A session that is stepped up by it shows this and no more, even if it showed an authenticator before:
+    /// its `auth_time` is of the mailed code.
+    ///
+    /// ```compile_fail
+    /// // A code that was mailed to sign in steps nothing up.
+    /// fn lift(issuer: &otp_auth::session::Issuer, proven: otp_auth::login::Proven) {
+    ///     let _ = issuer.elevation(proven);
+    /// }
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "one proof, one elevation")]
+    pub fn elevation(&self, proven: Proven<StepUp>) -> Elevation {
+        let shown = Authentication::new(Acr::Mailbox, proven.authenticated_at());
+        Elevation::of(self.subject(proven.address()), shown)
+    }
+
     /// Makes a stronger session of one that lives: another `identity_nonce`, the same end.
     ///
     /// Revoke the old one afterwards ([`OrgClaims::revocation_key`]): privileges change, so the tokens do.
@@ -203,8 +221,8 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// Refuses, as the caller's fault, claims of another issuer or whose time is over. Fails when the
-    /// generator does.
+    /// Refuses, as the caller's fault, claims of another issuer or whose time is over, and a grant whose
+    /// policy or country is longer than it may be. Fails when the generator does.
     pub fn app_token(
         &self,
         org: &OrgClaims,
@@ -212,6 +230,7 @@ impl Issuer {
         now: Timestamp,
     ) -> Result<SignedToken, Error> {
         self.refuse_dead(org, now)?;
+        grant.check()?;
         let expires = whole_secs(now.plus(grant.lifetime));
         let wire = AppWire {
             kind: "app".to_owned(),
@@ -239,7 +258,7 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// Fails when the generator does.
+    /// Refuses a grant whose policy is longer than it may be. Fails when the generator does.
     pub fn service_token(
         &self,
         service: &ProvenService,
@@ -247,6 +266,7 @@ impl Issuer {
         epoch: Epoch,
         now: Timestamp,
     ) -> Result<SignedToken, Error> {
+        grant.check()?;
         let expires = whole_secs(now.plus(grant.lifetime));
         let wire = AppWire {
             kind: "app".to_owned(),
@@ -283,7 +303,7 @@ impl Issuer {
         let key = current.keys.signing();
         let signed = signing_input(TokenType::Session, key.algorithm(), key.kid(), &payload);
         let signature = key.sign(signed.as_bytes())?;
-        Ok(SignedToken::new(encode(signed, &signature), expires))
+        SignedToken::new(encode(signed, &signature), expires)
     }
 }
 
@@ -325,16 +345,30 @@ impl AppGrant {
         Ok(self)
     }
 
-    /// The policy that admitted the person.
+    /// The policy that admitted the person: up to 256 bytes, or signing refuses it.
     pub fn policy_id(mut self, id: impl Into<String>) -> Self {
         self.policy_id = Some(id.into());
         self
     }
 
-    /// The ISO 3166 code of the country the person came from.
+    /// The ISO 3166 code of the country the person came from: up to 16 bytes, or signing refuses it.
     pub fn country(mut self, code: impl Into<String>) -> Self {
         self.country = Some(code.into());
         self
+    }
+
+    /// A token must fit into a cookie, and verifiers read no more than 8 KiB.
+    fn check(&self) -> Result<(), Error> {
+        let is_over = |text: &Option<String>, bytes| {
+            text.as_ref().is_some_and(|text: &String| text.len() > bytes)
+        };
+        if is_over(&self.policy_id, 256) {
+            return Err(Error::setting("policy_id", "it is longer than 256 bytes"));
+        }
+        if is_over(&self.country, 16) {
+            return Err(Error::setting("country", "it is longer than 16 bytes"));
+        }
+        Ok(())
     }
 }
 
@@ -408,6 +442,23 @@ mod tests {
             assert!(issuer(name).unwrap_err().is_caller_fault(), "{name}");
         }
         assert!(issuer("http://localhost:8080").is_ok());
+    }
+
+    #[test]
+    fn what_verifiers_would_not_read_is_not_signed() {
+        let grant = || AppGrant::new("a".parse().unwrap());
+        assert!(grant().policy_id("p".repeat(256)).country("JP").check().is_ok());
+        let error = grant().policy_id("p".repeat(257)).check().unwrap_err();
+        assert!(error.is_caller_fault() && error.to_string().contains("`policy_id`"), "{error}");
+        let error = grant().country("J".repeat(17)).check().unwrap_err();
+        assert!(error.to_string().contains("`country`"), "{error}");
+        // Whatever else makes a token too long: an account of the operator's.
+        let issuer = issuer("https://a").unwrap();
+        let wire = |bytes: usize| serde_json::json!({ "x": "x".repeat(bytes) });
+        let now = Timestamp::from_unix_secs(1_790_000_000);
+        assert!(issuer.sign(&wire(5_000), now).is_ok());
+        let error = issuer.sign(&wire(6_200), now).unwrap_err();
+        assert!(error.to_string().contains("longer than verifiers read"), "{error}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::timestamp::Timestamp;
 ///
 /// let signer = StateSigner::new(Secret::generate(&SystemRandom::new(), 32)?)?;
 /// let now = Timestamp::from_unix_secs(1_790_000_000);
-/// let state = signer.sign("login app-1", "/reports", now.plus(Duration::from_secs(600)));
+/// let state = signer.sign("login app-1", "/reports", now.plus(Duration::from_secs(600)))?;
 /// assert_eq!(signer.open("login app-1", &state, now).as_deref(), Ok("/reports"));
 /// assert_eq!(signer.open("login app-2", &state, now), Err(StateError::Forged));
 /// # Ok::<(), otp_auth::error::Error>(())
@@ -47,10 +47,18 @@ impl StateSigner {
     }
 
     /// Signs `content` for `purpose` until `expires`. The result needs no escaping in a URL.
-    pub fn sign(&self, purpose: &str, content: &str, expires: Timestamp) -> String {
+    ///
+    /// # Errors
+    ///
+    /// Refuses, as the caller's fault, more than 3,031 bytes of content: [`open`](Self::open) reads states of
+    /// up to 4 KiB, and URLs and cookies of that length get lost on the way.
+    pub fn sign(&self, purpose: &str, content: &str, expires: Timestamp) -> Result<String, Error> {
+        if content.len() > CONTENT_BYTES {
+            return Err(Error::setting("state", "it has more than 3,031 bytes"));
+        }
         let body = [&expires.as_unix_millis().to_be_bytes()[..], content.as_bytes()].concat();
         let mac = keyed_digest(&self.mac_key(purpose), &[&body]);
-        format!("{}.{}", URL_SAFE_NO_PAD.encode(body), URL_SAFE_NO_PAD.encode(mac))
+        Ok(format!("{}.{}", URL_SAFE_NO_PAD.encode(body), URL_SAFE_NO_PAD.encode(mac)))
     }
 
     /// Returns what was signed for the same purpose.
@@ -100,17 +108,36 @@ pub enum StateError {
 /// A return path of 2 KiB, with its clothes on.
 const STATE_BYTES: usize = 4_096;
 
+/// What fits beside the dot and 43 characters of signature, in base64, less eight bytes of time.
+const CONTENT_BYTES: usize = (STATE_BYTES - 44) / 4 * 3 - 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
 
     #[test]
+    fn what_is_signed_can_be_read_back_and_what_can_not_is_refused() {
+        let signer = StateSigner::new(Secret::new(vec![1; 32])).unwrap();
+        let now = Timestamp::from_unix_secs(1_790_000_000);
+        let end = now.plus(Duration::from_secs(60));
+        let longest = "x".repeat(CONTENT_BYTES);
+        let state = signer.sign("p", &longest, end).unwrap();
+        assert!(state.len() <= STATE_BYTES);
+        assert_eq!(signer.open("p", &state, now), Ok(longest.clone()));
+        let error = signer.sign("p", &format!("{longest}x"), end).unwrap_err();
+        assert!(error.is_caller_fault());
+        assert!(
+            error.to_string().contains(&format!("more than 3,{:03} bytes", CONTENT_BYTES % 1_000))
+        );
+    }
+
+    #[test]
     fn changed_and_old_values_are_refused() {
         let signer = StateSigner::new(Secret::new(vec![1; 32])).unwrap();
         let now = Timestamp::from_unix_secs(1_790_000_000);
         let end = now.plus(Duration::from_secs(60));
-        let state = signer.sign("p", "x", end);
+        let state = signer.sign("p", "x", end).unwrap();
         assert_eq!(signer.open("p", &state, end), Err(StateError::Expired));
         for index in 0..state.len() {
             let mut bytes = state.clone().into_bytes();

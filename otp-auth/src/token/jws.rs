@@ -106,4 +106,4 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
 }
 
 /// Cookies over 4 KiB are dropped by browsers; twice that leaves room for header fields.
-const TOKEN_BYTES: usize = 8 * 1024;
+pub(super) const TOKEN_BYTES: usize = 8 * 1024;

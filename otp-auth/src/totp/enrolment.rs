@@ -18,7 +18,7 @@ use crate::timestamp::Timestamp;
 /// use otp_auth::totp::{FactorId, MemorySteps, SecondFactor, Step, Totp, TotpVerdict};
 ///
 /// let checks = SecondFactor::new(Arc::new(MemorySteps::new()));
-/// let (id, totp): (FactorId, _) = ("alice/1".parse()?, Totp::generate(&SystemRandom::new())?);
+/// let (id, totp) = (FactorId::new("alice", "phone")?, Totp::generate(&SystemRandom::new())?);
 /// let uri = totp.key_uri("Example Ltd", "alice@example.jp")?; // as a QR code, shown once
 /// // Enrolled is who has shown one right code.
 /// let now = Timestamp::from_unix_secs(1_790_000_000);
@@ -103,7 +103,7 @@ pub enum TotpVerdict {
     Malformed(CodeInputError),
 }
 
-/// The proof that a person held an authenticator. Comes out of [`SecondFactor::check`] alone, and cannot
+/// The proof that a person held an authenticator of theirs. Comes out of [`SecondFactor::check`] alone, and cannot
 /// be copied.
 #[must_use]
 pub struct VerifiedTotp {
@@ -116,6 +116,11 @@ impl VerifiedTotp {
     /// Which authenticator.
     pub fn factor(&self) -> &FactorId {
         &self.factor
+    }
+
+    /// Whose authenticator: the `sub` of tokens.
+    pub fn subject(&self) -> &str {
+        self.factor.subject()
     }
 
     /// The step of the code.

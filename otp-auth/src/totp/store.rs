@@ -12,15 +12,34 @@ use super::{Drift, Step};
 use crate::error::Error;
 use crate::timestamp::Timestamp;
 
-/// The name of one enrolled authenticator: 1 to 128 visible ASCII characters, chosen by the program,
-/// for instance the `sub` of the person and a number.
+/// The name of one enrolled authenticator: whose it is, and which of theirs, as `SUBJECT/NAME`.
+///
+/// 3 to 128 visible ASCII characters with a slash, the last one of which separates. The subject is the `sub`
+/// of the person's tokens, so that a code of one person lifts nobody else's session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FactorId(String);
 
 impl FactorId {
+    /// The authenticator `name` of `subject`, the `sub` of tokens. The name has no slash: `1`, `phone`.
+    ///
+    /// # Errors
+    ///
+    /// Refuses, as the caller's fault, what is empty, too long, or not visible ASCII.
+    pub fn new(subject: &str, name: &str) -> Result<Self, Error> {
+        if name.contains('/') {
+            return Err(Error::setting("factor id", "the name of an authenticator has no slash"));
+        }
+        format!("{subject}/{name}").parse()
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whose it is.
+    pub fn subject(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(subject, _)| subject)
     }
 }
 
@@ -28,10 +47,15 @@ impl FromStr for FactorId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        if (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Error::setting("factor id", "it must be 1 to 128 visible ASCII characters"))
+        let is_plain = text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        match text.rsplit_once('/') {
+            Some((subject, name)) if is_plain && !subject.is_empty() && !name.is_empty() => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(Error::setting(
+                "factor id",
+                "it must be `SUBJECT/NAME`, up to 128 visible ASCII characters",
+            )),
         }
     }
 }
@@ -107,7 +131,7 @@ pub trait StepStore: fmt::Debug + Send + Sync {
     async fn reopen(&self, factor: &FactorId) -> Result<(), Error>;
 }
 
-/// Steps in the memory of one process. After a restart a code can be used once more within its minute
+/// Steps in the memory of one process, up to 100,000 authenticators; more are refused. After a restart a code can be used once more within its minute
 /// and a half; a program that restarts faster keeps them elsewhere.
 #[derive(Default)]
 pub struct MemorySteps {
@@ -128,10 +152,17 @@ impl MemorySteps {
         Self::default()
     }
 
-    fn with<T>(&self, factor: &FactorId, change: impl FnOnce(&mut Factor) -> T) -> T {
+    fn with<T>(
+        &self,
+        factor: &FactorId,
+        change: impl FnOnce(&mut Factor) -> T,
+    ) -> Result<T, Error> {
         let mut factors = self.factors.lock().unwrap_or_else(PoisonError::into_inner);
-        // INVARIANT: factors are enrolled by people who signed in; there are no more than those.
-        change(factors.entry(factor.clone()).or_default())
+        // None is dropped to make room: its codes could be used once more.
+        if factors.len() >= AT_MOST && !factors.contains_key(factor) {
+            return Err(Error::store_full());
+        }
+        Ok(change(factors.entry(factor.clone()).or_default()))
     }
 }
 
@@ -143,7 +174,7 @@ impl StepStore for MemorySteps {
         tries: &Tries,
         now: Timestamp,
     ) -> Result<Reservation, Error> {
-        Ok(self.with(factor, |factor| {
+        self.with(factor, |factor| {
             let last = Timestamp::from_unix_millis(factor.last_failure);
             if !tries.allow(factor.failures, last, now) {
                 return Reservation::Refused;
@@ -151,22 +182,21 @@ impl StepStore for MemorySteps {
             factor.failures = factor.failures.saturating_add(1);
             factor.last_failure = now.as_unix_millis();
             Reservation::Granted { drift: factor.drift }
-        }))
+        })
     }
 
     async fn advance(&self, factor: &FactorId, step: Step, drift: Drift) -> Result<bool, Error> {
-        Ok(self.with(factor, |factor| {
+        self.with(factor, |factor| {
             let is_new = step.number() > factor.last_step;
             if is_new {
                 *factor = Factor { last_step: step.number(), drift, ..Factor::default() };
             }
             is_new
-        }))
+        })
     }
 
     async fn reopen(&self, factor: &FactorId) -> Result<(), Error> {
-        self.with(factor, |factor| factor.failures = 0);
-        Ok(())
+        self.with(factor, |factor| factor.failures = 0)
     }
 }
 
@@ -175,3 +205,6 @@ impl fmt::Debug for MemorySteps {
         f.debug_struct("MemorySteps").finish_non_exhaustive()
     }
 }
+
+/// Some fifteen megabytes.
+const AT_MOST: usize = 100_000;
