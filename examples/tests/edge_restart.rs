@@ -77,6 +77,40 @@ async fn a_log_out_outlives_the_edge_and_other_sessions_do_too() {
 
 #[tokio::test]
 #[ignore = "needs aiosmtpd"]
+async fn however_much_the_edge_logs_no_code_and_no_session_is_in_it() {
+    let mail = MailServer::start().await;
+    let origin = Origin::answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let site = Site::new(WITH_LOGIN, mail.address);
+    let token = site.create_tunnel().await;
+    let command = site.edge_command(&["run", "--output", "json", "--loglevel", "trace"]);
+    let mut edge = Program::start("edge", command);
+    edge.next_event("ready").await;
+    let _connector = site.start_connector(&token, &origin.url()).await;
+    edge.next_event("connector_connected").await;
+    let alice = sign_in(&site, &mail, &mut edge, "alice@example.jp").await;
+    assert_eq!(alice.copy_opens(&site).await, 200);
+    assert_eq!(alice.organisation_opens(&site).await, 303);
+    let out = alice.browser.get(&site.url(APP_HOST, "/cdn-cgi/access/logout")).await;
+    assert_eq!(out.status, 200);
+    let ended = edge.terminate().await;
+    assert_eq!(ended.code(), Some(0));
+    let logged = format!("{}\n{}", ended.stdout, ended.stderr);
+    assert!(logged.contains("TRACE") && logged.len() > 20_000, "it does log");
+    let signature = |token: &str| token.rsplit('.').next().unwrap().to_owned();
+    for secret in [
+        mail.newest().code(),
+        signature(&alice.application),
+        signature(&alice.organisation),
+        "alice@example.jp".to_owned(),
+    ] {
+        let lines = logged.lines().filter(|line| holds(line, &secret));
+        let lines: Vec<&str> = lines.map(|line| &line[..line.len().min(300)]).collect();
+        assert!(lines.is_empty(), "{secret} in {lines:#?}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs aiosmtpd"]
 async fn an_edge_that_forgot_who_has_logged_out_asks_everybody_to_sign_in_anew() {
     let (site, mail, mut edge, _connector) = site_with_mail().await;
     let alice = sign_in(&site, &mail, &mut edge, "alice@example.jp").await;
@@ -150,6 +184,18 @@ async fn a_mail_that_could_not_be_sent_before_a_restart_is_sent_after_it() {
     assert_eq!(alice.enter_code(&page, &mail.newest().code()).await.status, 200);
     assert_eq!(edge.terminate().await.code(), Some(0));
     assert_eq!(jobs(), 0);
+}
+
+/// Whether a text has a secret. A code counts as a word of its own: its digits may stand in a time or a digest.
+fn holds(text: &str, secret: &str) -> bool {
+    let is_code = secret.len() < 10 && secret.bytes().all(|byte| byte.is_ascii_digit());
+    text.match_indices(secret).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + secret.len()..].chars().next();
+        let is_apart = !before.is_some_and(|c| c.is_alphanumeric() || c == '.')
+            && !after.is_some_and(char::is_alphanumeric);
+        is_apart || !is_code
+    })
 }
 
 /// Somebody who is signed in, and a copy of the cookies that the browser keeps.

@@ -1,4 +1,4 @@
-//! Keys, tokens, references, service secrets, authenticator secrets and recovery codes: nothing of them in
+//! Codes, cookies, keys, tokens, references, service secrets, authenticator secrets and recovery codes: nothing of them in
 //! `Debug`, in errors, or in what is traced while they are used.
 #![cfg(feature = "totp")]
 #![expect(clippy::unwrap_used, reason = "a test that can't set up its secrets has failed")]
@@ -12,17 +12,19 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use otp_auth::keys::{AnonymousKeys, KeySet, RemoteKeys, SigningKey};
+use otp_auth::login::{Admission, Event, Login, Observer, Verdict};
+use otp_auth::mail::TerminalMailer;
 use otp_auth::random::SystemRandom;
 use otp_auth::recovery::{MemoryRecovery, RecoveryCode, RecoveryDigest, RecoveryStore};
 use otp_auth::seal::SealingKey;
-use otp_auth::secret::Secret;
+use otp_auth::secret::{Pepper, Secret};
 use otp_auth::session::{
     AnonymousIssuer, AppVerifier, MemorySessions, MetaClaims, RevocationKey, Revocations,
     ServiceCredentials, ServiceToken, ServiceTokens, SessionReference, Sessions,
 };
 use otp_auth::step_up::{Acr, Authentication, Elevation};
 use otp_auth::totp::{FactorId, MemorySteps, SecondFactor, Step, Totp, TotpVerdict};
-use support::{START, after};
+use support::{Recording, START, Visitor, after, sign_in};
 use team::{TEAM, Team};
 
 /// What was printed, and what must not have been.
@@ -81,6 +83,9 @@ async fn nothing_printed_or_traced_holds_a_secret() {
     tracing::info!("the net is out");
     let mut ledger = Ledger::default();
 
+    login(&mut ledger).await;
+    #[cfg(all(feature = "tokio", feature = "smtp"))]
+    mails(&mut ledger).await;
     keys(&mut ledger);
     tokens(&mut ledger).await;
     sessions(&mut ledger).await;
@@ -89,11 +94,190 @@ async fn nothing_printed_or_traced_holds_a_secret() {
 
     let traced = String::from_utf8(traced.0.lock().unwrap().clone()).unwrap();
     assert!(traced.contains("the net is out"), "the net catches what is traced");
+    assert!(holds("code `123456`", "123456") && holds("subject=123456 is", "123456"));
     let printed = ledger.printed.join("\n") + &traced;
     assert!(printed.len() > 5_000 && ledger.secrets.len() > 40);
     for secret in &ledger.secrets {
         assert!(secret.len() > 5, "`{secret}` is too short to look for");
-        assert!(!printed.contains(secret), "{secret} in\n{printed}");
+        assert!(!holds(&printed, secret), "{secret} in\n{printed}");
+    }
+}
+
+/// Whether a text has a secret. A code counts as a word of its own: its digits may stand in a time or a digest.
+fn holds(text: &str, secret: &str) -> bool {
+    let is_code = secret.len() < 10 && secret.bytes().all(|byte| byte.is_ascii_digit());
+    text.match_indices(secret).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + secret.len()..].chars().next();
+        let is_apart = !before.is_some_and(|c| c.is_alphanumeric() || c == '.')
+            && !after.is_some_and(char::is_alphanumeric);
+        is_apart || !is_code
+    })
+}
+
+/// A whole login, with everything that can go wrong, as an observer hears it.
+async fn login(ledger: &mut Ledger) {
+    let heard = Arc::new(Heard::default());
+    let store = Arc::new(Recording::default());
+    let random = Arc::new(SystemRandom::new());
+    let pepper = Pepper::generate(&*random).unwrap();
+    let host = "auth.example.jp".parse().unwrap();
+    let login = Login::builder(store.clone(), pepper, random, host).observer(heard.clone());
+    let login = login.build().unwrap();
+    let request = sign_in("carol@example.jp", Admission::Admitted);
+    ledger.hide(b"carol@example.jp");
+    let (begun, dispatch) = login.begin(&request, START).await.unwrap();
+    let mut carol = Visitor::of((begun, dispatch));
+    let wrong = carol.wrong_code();
+    let again = carol.resend(&login, Admission::Admitted, after(60)).await.unwrap();
+    ledger.secrets.push(carol.code().to_owned());
+    carol.read(&again);
+    ledger.print(&(&again, &login, &store, &request));
+    let mailer = TerminalMailer::to_writer(Refusing);
+    ledger.print_error(&again.deliver(&mailer).await.unwrap_err());
+    ledger.secrets.extend([carol.code().to_owned(), carol.cookie.clone()]);
+    for input in [&*wrong, "12", carol.code(), carol.code()] {
+        let verdict = carol.submit(&login, input, after(61)).await;
+        ledger.print(&verdict);
+        if let Verdict::Proven(proven) = verdict {
+            let device = login.device_cookie(&proven, after(61)).unwrap();
+            ledger.hide(device.expose().as_bytes());
+            ledger.print(&device);
+        }
+    }
+    for step in ["insert", "take", "reserve"] {
+        *store.fails.lock().unwrap() = Some(step);
+        if let Err(error) = login.begin(&request, after(120)).await {
+            ledger.print_error(&error);
+        }
+        let late = login.submit(&carol.nonce, &carol.cookie, &wrong, after(120)).await;
+        if let Err(error) = late {
+            ledger.print_error(&error);
+        }
+    }
+    assert!(heard.0.lock().unwrap().len() > 5);
+    ledger.print(&heard);
+}
+
+/// Hears all that happens, without addresses.
+#[derive(Debug, Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Observer for Heard {
+    fn observe(&self, event: &Event<'_>) {
+        let line = format!("{event:?}");
+        tracing::info!(line, "heard");
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+/// A terminal that repeats what it was given when it refuses it.
+struct Refusing;
+
+impl io::Write for Refusing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Err(io::Error::other(format!("can't write `{}`", String::from_utf8_lossy(bytes))))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A mail server that quotes the subject when it refuses a mail.
+#[cfg(all(feature = "tokio", feature = "smtp"))]
+async fn mails(ledger: &mut Ledger) {
+    use otp_auth::mail::{Mailer, MemoryOutbox, Outbox, OutboxEvent, OutboxObserver, SmtpMailer};
+
+    #[derive(Debug, Default)]
+    struct Told(Mutex<Vec<String>>);
+
+    impl OutboxObserver for Told {
+        fn observe(&self, event: &OutboxEvent) {
+            let mut lines = vec![format!("{event:?} {event:#?}")];
+            if let OutboxEvent::Delayed { error, .. } = event {
+                lines.push(format!("{error} {:?}", error.source().map(ToString::to_string)));
+            }
+            if let OutboxEvent::Failed { reason, .. } = event {
+                lines.push(format!("{reason}"));
+            }
+            tracing::warn!(?lines, "told");
+            self.0.lock().unwrap().extend(lines);
+        }
+    }
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for status in ["451", "554", "554", "554", "554"] {
+            let Ok((connection, _)) = listener.accept().await else { return };
+            tokio::spawn(quoting(connection, status));
+        }
+    });
+    let url = format!("smtp://127.0.0.1:{port}?from=login@example.jp");
+    let mailer = Arc::new(SmtpMailer::from_url(&url).unwrap());
+    let login = support::login();
+    for number in 0..3 {
+        let request = sign_in(&format!("dave{number}@example.jp"), Admission::Admitted);
+        let (_, dispatch) = login.begin(&request, START).await.unwrap();
+        let mail = dispatch.mail().unwrap().clone();
+        ledger.secrets.push(mail.code().expose().to_owned());
+        ledger.print(&(&mail, &mailer));
+        let error = mailer.send(&mail).await.unwrap_err();
+        assert!(error.to_string().contains(if number == 0 { "451" } else { "554" }), "{error}");
+        tracing::error!(%error, ?error, "refused");
+        ledger.print_error(&error);
+    }
+    let told = Arc::new(Told::default());
+    let key = SealingKey::new(Secret::new(vec![7; 32])).unwrap();
+    let store = Arc::new(MemoryOutbox::new());
+    let random = Arc::new(SystemRandom::new());
+    let outbox = Outbox::builder(store.clone(), key, random, login.mail_template());
+    let outbox = outbox.observer(told.clone()).open(START).await.unwrap();
+    let request = sign_in("erin@example.jp", Admission::Admitted);
+    let (_, dispatch) = login.begin(&request, START).await.unwrap();
+    ledger.secrets.push(dispatch.mail().unwrap().code().expose().to_owned());
+    let job = dispatch.into_job();
+    ledger.print(&(&job, &outbox, &store));
+    outbox.accept(job, START).await.unwrap();
+    let worker = outbox.clone();
+    let work = tokio::spawn(async move { worker.run(mailer).await });
+    while told.0.lock().unwrap().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    work.abort();
+    ledger.print(&told);
+}
+
+#[cfg(all(feature = "tokio", feature = "smtp"))]
+async fn quoting(connection: tokio::net::TcpStream, status: &str) {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
+    let (read, mut write) = connection.into_split();
+    let mut lines = BufReader::new(read).lines();
+    write.write_all(b"220 mail.test\r\n").await.unwrap();
+    let mut mail: Option<Vec<String>> = None;
+    while let Ok(Some(line)) = lines.next_line().await {
+        let answer = match &mut mail {
+            Some(quoted) if line == "." => {
+                let subject = quoted.iter().find(|line| line.starts_with("Subject:"));
+                let quoted = subject.cloned().unwrap_or_default();
+                mail = None;
+                format!("{status} 5.7.1 I do not like {}\r\n", quoted.replace(['\r', '\n'], " "))
+            }
+            Some(quoted) => {
+                quoted.push(line);
+                continue;
+            }
+            None if line.starts_with("DATA") => {
+                mail = Some(Vec::new());
+                "354 go on\r\n".to_owned()
+            }
+            None => "250 fine\r\n".to_owned(),
+        };
+        if write.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
     }
 }
 
