@@ -69,6 +69,14 @@
 //! | `tokio` | no | `Outbox` and `FileRevocations`: mails and log-outs that outlive a restart; tokio |
 //! | `smtp` | no | `SmtpMailer`: lettre, tokio, rustls with ring |
 //!
+//! # In axum
+//!
+#![cfg_attr(feature = "tokio", doc = include_str!("../docs/axum.md"))]
+#![cfg_attr(
+    not(feature = "tokio"),
+    doc = "With the feature `tokio`: from address to session in thirty lines."
+)]
+//!
 //! # What it does not stop
 //!
 //! Whoever reads the mailbox is the person, as far as mailed codes can tell. A page that relays what the
