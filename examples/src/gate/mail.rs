@@ -1,9 +1,26 @@
 //! What becomes of codes on their way.
 
-use otp_auth::mail::{Failure, MailError, OutboxEvent, OutboxObserver, Silence};
+use std::{sync::Arc, time::Duration};
+
+use otp_auth::mail::{
+    Failure, Job, MailError, Mailer, Outbox, OutboxEvent, OutboxObserver, Silence,
+};
 use tracing::{error, warn};
 
 use crate::output::{Event, Reporter, chain};
+
+/// Has mails sent for as long as the program runs, also after a fault in what sends them or tells of it.
+pub(super) async fn deliver(outbox: Outbox, mailer: Arc<dyn Mailer>) {
+    loop {
+        let (worker, mailer) = (outbox.clone(), Arc::clone(&mailer));
+        let Err(fault) = tokio::spawn(async move { worker.run(mailer).await }).await;
+        if fault.is_cancelled() {
+            return;
+        }
+        error!(%fault, "delivering mails broke off; it begins again");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
 
 /// Tells the operator.
 #[derive(Debug)]
@@ -57,7 +74,7 @@ impl Telling {
         })
     }
 
-    fn name(&self, job: &otp_auth::mail::Job) -> String {
+    fn name(&self, job: &Job) -> String {
         self.0.name(job.to().as_str())
     }
 }

@@ -141,7 +141,7 @@ impl Gate {
         .await
         .context("can't open the outbox of mails")?;
         let (worker, mailer) = (outbox.clone(), settings.mailer);
-        tokio::spawn(async move { worker.run(mailer).await });
+        tokio::spawn(mail::deliver(worker, mailer));
         let origin = origin_of(&settings.team_host, settings.public_port);
         let issuer = Issuer::new(settings.keys.clone(), Arc::clone(&shared), origin.clone())?;
         let revocations = settings.revocations;
