@@ -188,7 +188,25 @@ impl Serial {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Reads what `Display` writes.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let is_hex = text.bytes().all(|b| b.is_ascii_hexdigit());
+        if text.is_empty() || text.len() % 2 == 1 || text.len() > 2 * MAX_SERIAL_BYTES || !is_hex {
+            return None;
+        }
+        let bytes = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16));
+        bytes.collect::<Result<_, _>>().ok().map(Self)
+    }
+
+    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
 }
+
+/// RFC 5280 section 4.1.2.2 allows 20; some authorities wrote more.
+const MAX_SERIAL_BYTES: usize = 64;
 
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -289,7 +307,7 @@ pub(crate) fn parse<'a>(
     Ok(certificate)
 }
 
-fn names(leaf: &X509Certificate<'_>) -> Box<[Name]> {
+pub(crate) fn names(leaf: &X509Certificate<'_>) -> Box<[Name]> {
     let Ok(Some(extension)) = leaf.subject_alternative_name() else {
         return Box::default();
     };

@@ -58,6 +58,11 @@ impl Error {
         matches!(*self.0, Kind::NotAnAuthority(_))
     }
 
+    /// Says whether a request for a certificate was refused, or the token or certificate that came with it.
+    pub fn is_refused_request(&self) -> bool {
+        matches!(*self.0, Kind::Request(_))
+    }
+
     /// Says whether two certificates claim the same name, so that neither may win.
     pub fn is_name_conflict(&self) -> bool {
         matches!(*self.0, Kind::NameConflict(_))
@@ -241,6 +246,8 @@ pub(crate) enum Kind {
     #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     #[error("failed to {doing}")]
     Issue { doing: &'static str, source: rcgen::Error },
+    #[error("refused: {0}")]
+    Request(&'static str),
     #[error("a life of {0} seconds is outside of what the authority can sign")]
     Life(u64),
     #[error("the source of randomness failed")]

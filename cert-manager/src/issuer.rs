@@ -26,9 +26,9 @@ use crate::{
 ///
 /// Clients that trust [`PrivateCa::root_pem`] accept what it issues; nobody else does.
 ///
-/// The root signs leaves itself. An intermediate would protect nothing while both keys lie on one
-/// machine, and it would have to be renewed and sent in each handshake. The root's path length is
-/// 1, so that an intermediate can come later without asking anybody to trust a new root.
+/// Here the root signs leaves itself: an intermediate protects nothing while both keys lie on one
+/// machine, and has to be renewed and sent in each handshake. Where the root shall lie elsewhere, or machines
+/// enrol, use an [`Intermediate`](crate::ca::Intermediate); the root's path length of 1 allows it.
 ///
 /// | | Root | Leaf |
 /// |---|---|---|
@@ -206,12 +206,7 @@ impl PrivateCa {
         if names.is_empty() {
             return Err(Kind::NoNames.into());
         }
-        if now < self.not_before || now >= self.not_after {
-            return Err(Kind::NotAnAuthority(
-                "the root is not valid at this time; is this machine's clock right?",
-            )
-            .into());
-        }
+        self.check_time(now)?;
         let key = PrivateKey::generate()?;
         let subject = KeyPair::new(&key, &self.provider)?;
         let mut params = params(&self.provider, now, profile.life)?;
@@ -226,6 +221,32 @@ impl PrivateCa {
             .map_err(|source| Kind::Issue { doing: "sign a certificate", source })?;
         self.check_issuer(leaf.der())?;
         Certificate::new(vec![leaf.der().clone()], key, &self.provider)
+    }
+
+    /// Signs the certificate of an authority below. It ends no later than the root.
+    pub(crate) fn sign_authority(
+        &self,
+        mut params: CertificateParams,
+        subject: &KeyPair,
+        now: SystemTime,
+    ) -> Result<CertificateDer<'static>, Error> {
+        self.check_time(now)?;
+        params.not_after = params.not_after.min(self.not_after.into());
+        let authority = params
+            .signed_by(subject, &self.issuer)
+            .map_err(|source| Kind::Issue { doing: "sign an intermediate", source })?;
+        self.check_issuer(authority.der())?;
+        Ok(authority.der().clone())
+    }
+
+    fn check_time(&self, now: SystemTime) -> Result<(), Error> {
+        if now < self.not_before || now >= self.not_after {
+            return Err(Kind::NotAnAuthority(
+                "the root is not valid at this time; is this machine's clock right?",
+            )
+            .into());
+        }
+        Ok(())
     }
 
     /// Returns the root certificate as PEM: what clients have to trust.
@@ -322,7 +343,7 @@ pub enum Origin {
 }
 
 /// What root and leaf share.
-fn params(
+pub(crate) fn params(
     provider: &CryptoProvider,
     now: SystemTime,
     life: Duration,

@@ -37,6 +37,7 @@
 //! | configure listeners | [`presets`] |
 //! | choose a certificate in a handshake | [`Resolver`] |
 //! | issue certificates | [`PrivateCa`], [`Profile`] |
+//! | enrol machines, and let them in or not | [`ca`] |
 //! | get certificates from public authorities | [`acme`] |
 //! | change DNS zones: DNS-01, host names of tunnels | `dns` |
 //! | keep keys and certificates over restarts, or share them among nodes | [`storage`] |
@@ -74,6 +75,9 @@
 #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "acme")))]
 pub mod acme;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "ring", feature = "aws-lc-rs"))))]
+pub mod ca;
 mod certificate;
 #[cfg(feature = "conformance")]
 #[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]

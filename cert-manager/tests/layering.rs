@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A module may name those before it.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "version",
     "failure",
     "error",
@@ -18,6 +18,7 @@ const LAYERS: [&str; 17] = [
     "storage",
     "conformance",
     "issuer",
+    "ca",
     "resolver",
     "presets",
     "acme",
