@@ -266,6 +266,16 @@ async fn a_store_in_memory_survives_a_restart_by_its_text() {
     store.revoke(&RevocationKey::subject("alice"), START).await.unwrap();
     store.revoke(&RevocationKey::login("nonce 1"), START).await.unwrap();
     let saved = store.save();
+    for odd in ["a\nb", "a\r", "%0A", "%", "", "a\n9 sub:bob"] {
+        let store = MemoryRevocations::new();
+        store.revoke(&RevocationKey::subject(odd), START).await.unwrap();
+        let loaded = MemoryRevocations::load(&store.save()).unwrap();
+        let [(key, _)] = &loaded.changes(&Cursor::default(), START).await.unwrap().revoked[..]
+        else {
+            panic!("{odd:?}")
+        };
+        assert_eq!(*key, RevocationKey::subject(odd));
+    }
     // The clock is set back while the process is down.
     let loaded = Arc::new(MemoryRevocations::load(&saved).unwrap());
     assert_eq!(loaded.save(), saved);

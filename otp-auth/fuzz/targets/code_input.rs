@@ -20,7 +20,7 @@ fuzz_target!(|text: &str| {
     let is_plain = text.chars().all(|c| is_digit(c) || is_separator(c));
     for length in [CodeLength::Six, CodeLength::Eight, CodeLength::Nine] {
         let read = CodeInput::parse(text, length);
-        let fits = is_plain && digits.len() == length.digits() && text.len() <= 64;
+        let fits = is_plain && digits.len() == length.digits() && text.len() <= 96;
         assert_eq!(read.is_ok(), fits, "{text:?} at {length:?}");
         match read {
             Ok(input) => {

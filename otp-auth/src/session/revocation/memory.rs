@@ -55,8 +55,10 @@ impl MemoryRevocations {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (clock, floor) = (state.clock.number(), state.ledger.floor().number());
         let head = format!("{clock} {floor} {}\n", state.log.len());
+        // A name with a line end stays in its line.
+        let name = |key: &RevocationKey| key.to_text().replace('%', "%25").replace('\n', "%0A");
         let lines =
-            state.log.iter().map(|(key, epoch)| format!("{} {}\n", epoch.number(), key.to_text()));
+            state.log.iter().map(|(key, epoch)| format!("{} {}\n", epoch.number(), name(key)));
         std::iter::once(head).chain(lines).collect()
     }
 
@@ -69,7 +71,7 @@ impl MemoryRevocations {
     pub fn load(text: &str) -> Result<Self, Error> {
         let damaged = || Error::setting("saved revocations", "they are damaged");
         let number = |text: &str| text.parse().map(Epoch::new).map_err(|_| damaged());
-        let mut lines = text.lines();
+        let mut lines = text.split_terminator('\n');
         let mut head = lines.next().unwrap_or_default().splitn(3, ' ');
         let mut next = || head.next().ok_or_else(damaged);
         let (clock, floor) = (number(next()?)?, number(next()?)?);
@@ -79,7 +81,8 @@ impl MemoryRevocations {
         state.ledger.raise_floor(floor);
         for line in lines {
             let (epoch, key) = line.split_once(' ').ok_or_else(damaged)?;
-            state.add(RevocationKey::from_text(key).ok_or_else(damaged)?, number(epoch)?);
+            let key = key.replace("%0A", "\n").replace("%25", "%");
+            state.add(RevocationKey::from_text(&key).ok_or_else(damaged)?, number(epoch)?);
         }
         // A text that lost its end would revive somebody.
         if state.log.len() != count || !text.ends_with('\n') {
