@@ -198,6 +198,11 @@ impl Budget {
         Self { rules: vec![Rule::of(15, 3 * 3_600)], in_a_row: None }
     }
 
+    /// Mails to all strangers together: 1,000 at once and 1,000 an hour, 5,000 at once and 5,000 a day.
+    pub fn mails_of_all() -> Self {
+        Self { rules: vec![Rule::of(1_000, 3_600), Rule::of(5_000, DAY)], in_a_row: None }
+    }
+
     /// One each millisecond: more than anybody needs.
     pub(crate) fn without_end() -> Self {
         Self { rules: vec![Rule::of(86_400_000, DAY)], in_a_row: None }

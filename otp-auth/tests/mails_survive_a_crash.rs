@@ -21,6 +21,7 @@ use otp_auth::mail::{
 use otp_auth::random::SystemRandom;
 use otp_auth::seal::SealingKey;
 use otp_auth::secret::Secret;
+use otp_auth::throttle::{Budget, Rule};
 use support::{Recording, START, Visitor, after, login, login_with, sign_in};
 use tokio::time::{sleep, timeout};
 
@@ -105,7 +106,10 @@ fn key(byte: u8) -> SealingKey {
 async fn open(login: &Login, store: Arc<dyn OutboxStore>, heard: &Arc<Heard>, secs: u64) -> Outbox {
     let random = Arc::new(SystemRandom::new());
     let builder = Outbox::builder(store, key(1), random, login.mail_template());
-    builder.observer(heard.clone()).open(after(secs)).await.unwrap()
+    // One each millisecond: the budget of strangers has a test beside the queue.
+    let wide = Rule::try_new(86_400_000, Duration::from_secs(86_400)).unwrap();
+    let wide = Budget::try_new(vec![wide]).unwrap();
+    builder.budget(wide).observer(heard.clone()).open(after(secs)).await.unwrap()
 }
 
 /// Has the worker work for so long, then drops it.

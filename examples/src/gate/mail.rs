@@ -61,6 +61,10 @@ impl Telling {
                 }
                 Event::MailFailed { address: self.name(job), error: explain(reason) }
             }
+            OutboxEvent::OverBudget { next_in } => {
+                warn!(?next_in, "strangers have asked for very many codes; their mails wait");
+                return None;
+            }
             OutboxEvent::Unreadable { id } => {
                 warn!(id, "a mail of before the restart could not be read; it is dropped");
                 return None;

@@ -105,6 +105,7 @@ impl Dispatch {
             id: format!("{}-{}", challenge.id(), challenge.generation()),
             generation: challenge.generation(),
             expires: challenge.expires(),
+            is_known_device: challenge.is_known_device,
             silence: challenge.decoy.map(Silence::Decoy),
             to: challenge.address,
             code,

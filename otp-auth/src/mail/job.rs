@@ -27,6 +27,7 @@ pub struct Job {
     pub(crate) asked_from: IpAddr,
     pub(crate) expires: Timestamp,
     pub(crate) locale: Locale,
+    pub(crate) is_known_device: bool,
     pub(crate) silence: Option<Silence>,
 }
 
@@ -67,6 +68,11 @@ impl Job {
         self.expires
     }
 
+    /// Whether the browser that asked had signed in to the address before.
+    pub fn is_known_device(&self) -> bool {
+        self.is_known_device
+    }
+
     /// Why nothing is sent, if so. For the operator only: whoever shows it to the visitor, or takes longer
     /// for it, tells who is admitted.
     pub fn silence(&self) -> Option<Silence> {
@@ -105,6 +111,7 @@ impl Job {
             asked_from: self.asked_from,
             expires: self.expires,
             locale: Language::of(self.locale),
+            is_known_device: self.is_known_device.into(),
             silence: Mark::of(self.silence),
         };
         let text = serde_json::to_vec(&wire);
@@ -128,6 +135,7 @@ impl Job {
             asked_from: wire.asked_from,
             expires: wire.expires,
             locale: wire.locale.locale(),
+            is_known_device: wire.is_known_device != 0,
             silence: wire.silence.silence(),
         })
     }
@@ -164,6 +172,7 @@ struct Wire {
     asked_from: IpAddr,
     expires: Timestamp,
     locale: Language,
+    is_known_device: u8,
     silence: Mark,
 }
 

@@ -23,6 +23,7 @@ use super::{Job, MailCause, MailError, MailTemplate, Mailer};
 use crate::error::Error;
 use crate::random::Random;
 use crate::seal::SealingKey;
+use crate::throttle::Budget;
 use crate::timestamp::Timestamp;
 
 /// Takes jobs, keeps them until they are sent, and sends them. Cheap to clone. Runs in a tokio runtime.
@@ -100,7 +101,7 @@ impl Outbox {
             random,
             template,
             observer: None,
-            limits: Limits { pending: 10_000, parallel: 4 },
+            limits: Limits { pending: 10_000, parallel: 4, strangers: Budget::mails_of_all() },
             send_timeout: Duration::from_secs(60),
         }
     }
@@ -277,6 +278,17 @@ impl OutboxBuilder {
     /// [`SmtpMailer`](super) has connections. At least 1.
     pub fn parallel(mut self, mails: usize) -> Self {
         self.limits.parallel = mails.max(1);
+        self
+    }
+
+    /// How many mails go to strangers, all together; more wait, until their codes end. Those to browsers that have
+    /// signed in before are not counted and do not wait. A restart forgets what was sent. Default
+    /// [`Budget::mails_of_all`]: 1,000 an hour, 5,000 a day.
+    ///
+    /// It is here and not in the login because decoys need no mail: counted where the visitor is answered, they
+    /// would use the budget up, or their absence would tell who is admitted.
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.limits.strangers = budget;
         self
     }
 

@@ -47,6 +47,12 @@ pub enum OutboxEvent {
         /// Why.
         reason: Failure,
     },
+    /// Strangers have asked for so many mails that the next ones wait, told once each time. Raise an alarm: the
+    /// gate is being used to send mail.
+    OverBudget {
+        /// When the next one goes.
+        next_in: Duration,
+    },
     /// A job in the store was sealed with another key, or is damaged. It is taken out.
     Unreadable {
         /// Its name.

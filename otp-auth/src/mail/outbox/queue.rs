@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::{Failure, OutboxEvent};
 use crate::mail::{Job, MailError};
+use crate::throttle::{Budget, BudgetState, Taken};
+use crate::timestamp::Timestamp;
 
 /// The jobs of an outbox, in the order in which they came.
 ///
@@ -38,16 +40,22 @@ pub(super) struct Queue {
     /// When the mailer may be asked again, after it failed for reasons that are not the mail's.
     mailer_rests: Rest,
     in_flight: usize,
+    /// What strangers have had of their budget, counted from the first of their mails.
+    strangers: BudgetState,
+    began: Option<Instant>,
+    is_over_budget: bool,
     events: VecDeque<OutboxEvent>,
 }
 
 /// What bounds a queue.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Limits {
     /// Jobs that wait for the mailer.
     pub pending: usize,
     /// Mails that are being sent.
     pub parallel: usize,
+    /// Mails to strangers.
+    pub strangers: Budget,
 }
 
 #[derive(Debug)]
@@ -99,6 +107,9 @@ impl Queue {
             store_rests: Rest::default(),
             mailer_rests: Rest::default(),
             in_flight: 0,
+            strangers: BudgetState::default(),
+            began: None,
+            is_over_budget: false,
             events: VecDeque::new(),
         }
     }
@@ -227,10 +238,16 @@ impl Queue {
         {
             return Some(Action::Remove(number, entry.job.id().to_owned()));
         }
-        let (due, number) = self.due.first().copied()?;
-        if due > now || self.in_flight >= self.parallel(now) {
-            return None;
-        }
+        let number = loop {
+            let (due, number) = self.due.first().copied()?;
+            if due > now || self.in_flight >= self.parallel(now) {
+                return None;
+            }
+            match self.over_budget(number, now) {
+                None => break number,
+                Some(wait) => self.put_off(number, now + wait),
+            }
+        };
         let rest = self.mailer_rests.number;
         let entry = self.jobs.get_mut(&number)?;
         entry.state = State::InFlight;
@@ -269,6 +286,35 @@ impl Queue {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+
+    /// For how long the mail has to wait because too many go to strangers. Another attempt costs nothing.
+    fn over_budget(&mut self, number: u64, now: Instant) -> Option<Duration> {
+        let entry = self.jobs.get(&number)?;
+        if entry.job.is_known_device() || entry.attempts > 0 {
+            return None;
+        }
+        let since = now.duration_since(*self.began.get_or_insert(now));
+        let moment = Timestamp::from_unix_secs(0).plus(since);
+        match self.strangers.take(&self.limits.strangers, moment) {
+            Taken::Taken => {
+                self.is_over_budget = false;
+                None
+            }
+            Taken::RetryAfter(wait) => {
+                if !std::mem::replace(&mut self.is_over_budget, true) {
+                    self.tell(OutboxEvent::OverBudget { next_in: wait });
+                }
+                Some(wait)
+            }
+        }
+    }
+
+    fn put_off(&mut self, number: u64, due: Instant) {
+        let Some(entry) = self.jobs.get_mut(&number) else { return };
+        self.due.remove(&(entry.due, number));
+        entry.due = due;
+        self.due.insert((due, number));
     }
 
     /// While the mailer rests, nothing; after that one, to see; then as many as may.

@@ -19,6 +19,7 @@ fn job(flow: &str, generation: u32) -> Job {
         asked_from: "203.0.113.7".parse().unwrap(),
         expires: asked_at.plus(LIFE),
         locale: Locale::En,
+        is_known_device: false,
         silence: None,
     }
 }
@@ -40,7 +41,7 @@ impl Desk {
     fn new(pending: usize, parallel: usize) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any beginning will do")]
         let now = Instant::now();
-        let queue = Queue::new(Limits { pending, parallel });
+        let queue = Queue::new(Limits { pending, parallel, strangers: Budget::mails_of_all() });
         Self { queue, now, sending: vec![], removed: vec![], told: vec![] }
     }
 
@@ -324,4 +325,26 @@ fn random_days_end_with_an_empty_desk() {
         assert!(desk.queue.jobs.is_empty() && desk.queue.flows.is_empty(), "seed {seed}");
         assert!(desk.queue.due.is_empty() && desk.queue.ends.is_empty(), "seed {seed}");
     }
+}
+
+/// The budget of all strangers: 1,000 at once, one each 3.6 seconds then.
+#[test]
+fn a_flood_of_mails_waits_and_known_devices_do_not() {
+    let mut desk = Desk::new(10_000, 10_000);
+    for number in 0..1_500 {
+        desk.accept(job(&format!("flow{number}"), 0));
+    }
+    assert_eq!(desk.sending.len(), 1_000);
+    assert_eq!(desk.take_told(), ["OverBudget { next_in: 3.6s }"], "told once");
+    desk.accept(Job { is_known_device: true, ..job("known", 0) });
+    assert_eq!(desk.sending.pop().unwrap().1, "known-0");
+    // Another attempt is no other mail.
+    desk.sent(Err(MailError::Busy { status: 450 }));
+    desk.wait(1);
+    assert_eq!(desk.sending.len(), 1_000);
+    for _ in 0..36 {
+        desk.wait(1);
+    }
+    assert_eq!(desk.sending.len(), 1_010);
+    assert!(desk.queue.poll_timeout().is_some_and(|at| at > desk.now));
 }
