@@ -16,33 +16,37 @@ use std::{
 };
 
 use cert_manager::{
-    DirectoryStore, Manager, PrivateCa, Resolver, presets,
+    DirectoryStore, Manager, PrivateCa, presets,
     rustls::{
         ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, Stream,
         crypto::CryptoProvider,
     },
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
     #[expect(clippy::disallowed_methods, reason = "a program reads the clock")]
     let now = SystemTime::now();
     let folder = std::path::Path::new("target/local-ca");
-    let opened = PrivateCa::open(&DirectoryStore::open(folder)?, "Local example CA", now)?;
+    let store = DirectoryStore::open(folder)?;
+    let opened = PrivateCa::open(&store, "Local example CA", now)?;
     println!("authority in {}: {:?}", folder.display(), opened.origin);
 
     let mut roots = RootCertStore::empty();
     roots.add(opened.ca.root_der().clone())?;
 
-    let resolver = Resolver::new();
-    let manager = Manager::builder(opened.ca, resolver.clone())
+    let manager = Manager::builder()
+        .private_ca(opened.ca)
+        .storage(store)
         .names(["app.localhost", "localhost", "127.0.0.1"])
-        .build()?;
-    manager.ensure(now)?;
-    for status in manager.snapshot(now) {
+        .start()
+        .await?;
+    for status in manager.snapshot().certificates {
         println!("{:?}: {:?}", status.names, status.health);
     }
 
     let provider = presets::provider();
+    let resolver = manager.resolver().clone();
     let config = presets::server_config(provider.clone(), resolver, [b"http/1.1"])?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;

@@ -15,29 +15,33 @@
 
 mod account;
 mod attempt;
+mod builder;
 mod challenge;
 mod client;
 mod connection;
 mod http;
+mod journal;
 mod order;
 mod problem;
 mod renewal;
 mod resource;
 mod session;
 mod solver;
-mod stored;
 #[cfg(test)]
 mod tests;
 mod wait;
 
-pub use crate::failure::{Failure, FailureClass, Identifier, Problem, Subproblem};
+pub use crate::{
+    failure::{Failure, FailureClass, Identifier, Problem, Subproblem},
+    lifecycle::RenewalInfo,
+};
 
 pub use self::{
     account::{AccountKey, ExternalAccount},
     attempt::Attempt,
+    builder::Builder,
     challenge::{Challenge, ChallengeKind, HTTP_PREFIX},
-    client::{Acme, Builder},
-    renewal::RenewalInfo,
+    client::Acme,
     resource::{Directory, Meta},
     solver::{Http01, SolveError, Solver, TlsAlpn01, Work},
 };

@@ -68,12 +68,12 @@ impl Error {
         matches!(*self.0, Kind::NameConflict(_))
     }
 
-    /// Returns what an ACME authority did not grant, and when to try again, if that is what happened.
-    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
-    #[cfg_attr(docsrs, doc(cfg(feature = "acme")))]
-    pub fn acme_failure(&self) -> Option<&crate::failure::Failure> {
+    /// Returns why an issuer granted no certificate, and when to try again, if that is what happened.
+    #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn failure(&self) -> Option<&crate::failure::Failure> {
         match &*self.0 {
-            Kind::AcmeFailure(failure) => Some(failure),
+            Kind::Failure(failure) => Some(failure),
             _ => None,
         }
     }
@@ -105,10 +105,10 @@ impl From<Kind> for Error {
     }
 }
 
-#[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+#[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
 impl From<crate::failure::Failure> for Error {
     fn from(failure: crate::failure::Failure) -> Self {
-        Kind::AcmeFailure(failure).into()
+        Kind::Failure(failure).into()
     }
 }
 
@@ -211,8 +211,8 @@ pub enum NameError {
 
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(
-    not(any(feature = "ring", feature = "aws-lc-rs")),
-    expect(dead_code, reason = "some kinds come from the private CA only")
+    not(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs"))),
+    expect(dead_code, reason = "some kinds come from issuers only")
 )]
 pub(crate) enum Kind {
     #[error("refused name `{input}`")]
@@ -268,9 +268,18 @@ pub(crate) enum Kind {
     #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
     #[error("{0}")]
     Acme(&'static str),
-    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[error("the stored object `{0}` was written by a newer version")]
+    NewerForm(String),
+    #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[error("the manager is given no issuer and no files")]
+    NoIssuer,
+    #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[error("no certificate serves: {0}")]
+    NothingServes(String),
+    #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
     #[error(transparent)]
-    AcmeFailure(crate::failure::Failure),
+    Failure(crate::failure::Failure),
     #[error("the chain does not hold together")]
     Chain(#[source] rustls::Error),
     #[error("a sealing key needs a plain id that no other has")]

@@ -42,6 +42,7 @@ pub struct Identifier {
     pub value: String,
 }
 
+#[cfg(feature = "acme")]
 impl FailureClass {
     /// Whether there is no use in going on with the same order, or with the same request for one.
     pub(crate) fn ends_attempts(self) -> bool {
@@ -51,7 +52,7 @@ impl FailureClass {
             | Self::Request
             | Self::OrderGone
             | Self::Certificate => true,
-            Self::Network | Self::Hold | Self::Account => false,
+            Self::Network | Self::Hold | Self::Trouble | Self::Solver | Self::Account => false,
         }
     }
 }
@@ -88,8 +89,12 @@ pub struct Failure {
 pub enum FailureClass {
     /// Nothing usable came back. Try again soon; it does not count as a failed order.
     Network,
-    /// The authority asks for patience: rate limits, overload, trouble of its own.
+    /// The authority asks for patience with what was asked for: rate limits.
     Hold,
+    /// The authority has trouble of its own, or too much to do: nobody should ask for a while.
+    Trouble,
+    /// The answer to a challenge could not be shown. It is not the authority's fault.
+    Solver,
     /// A name could not be validated: its DNS, its port 80 or 443, its CAA records.
     Validation,
     /// The authority will not issue for these names.
@@ -102,6 +107,25 @@ pub enum FailureClass {
     OrderGone,
     /// What was issued is not what was ordered.
     Certificate,
+}
+
+impl Failure {
+    /// A failure without words. `doing` ends the sentence "failed to".
+    pub fn new(class: FailureClass, doing: &'static str) -> Self {
+        Self { class, problem: None, doing, not_before: None }
+    }
+
+    /// A failure with words of one's own.
+    pub fn because(class: FailureClass, doing: &'static str, detail: impl Into<String>) -> Self {
+        let problem = Problem { detail: detail.into(), ..Problem::default() };
+        Self { problem: Some(problem), ..Self::new(class, doing) }
+    }
+
+    /// Asks not to be bothered before this.
+    #[must_use]
+    pub fn not_before(self, time: SystemTime) -> Self {
+        Self { not_before: Some(time), ..self }
+    }
 }
 
 impl fmt::Display for Failure {

@@ -297,7 +297,7 @@ impl PrivateCa {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Profile {
-    life: Duration,
+    pub(crate) life: Duration,
 }
 
 impl Profile {

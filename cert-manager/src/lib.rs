@@ -3,25 +3,22 @@
 //! private authority, from public ones by ACME, or from PEM.
 //!
 //! ```
-//! use std::time::SystemTime;
-//! use cert_manager::{DirectoryStore, Manager, PrivateCa, Resolver, presets};
+//! use cert_manager::{DirectoryStore, Manager, PrivateCa, presets};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! # let folder = folder.path();
-//! let now = SystemTime::now();
+//! # let now = std::time::SystemTime::now();
 //! let store = DirectoryStore::open(folder.join("certificates"))?;
 //! let ca = PrivateCa::open(&store, "Example local CA", now)?.ca;
 //! println!("trust this root:\n{}", ca.root_pem());
 //!
-//! let resolver = Resolver::new();
-//! let manager = Manager::builder(ca, resolver.clone())
-//!     .name("app.localhost")
-//!     .build()?;
-//! manager.ensure(now)?; // then, in a task of its own: manager.run(shutdown).await
+//! // Returns when the first certificate serves, and renews in the background.
+//! let manager =
+//!     Manager::builder().private_ca(ca).storage(store).name("app.localhost").start().await?;
 //!
 //! let alpn = [b"h2".as_slice(), b"http/1.1"];
-//! let config = presets::server_config(presets::provider(), resolver, alpn)?;
+//! let config = presets::server_config(presets::provider(), manager.resolver().clone(), alpn)?;
 //! # drop(config);
 //! # Ok(())
 //! # }
@@ -33,7 +30,7 @@
 //!
 //! | To | Use |
 //! |---|---|
-//! | keep names served | [`Manager`] |
+//! | keep names served, from issuers or files | [`Manager`], [`manager`] |
 //! | configure listeners | [`presets`] |
 //! | choose a certificate in a handshake | [`Resolver`] |
 //! | issue certificates | [`PrivateCa`], [`Profile`] |
@@ -45,16 +42,16 @@
 //! | read, write and inspect certificates | [`Certificate`], [`PrivateKey`] |
 //! | parse names | [`Name`] |
 //!
-//! Time is an argument everywhere but in `Manager::run`, which is the only place that reads
-//! a clock. No provider is installed for the whole process.
+//! Time is an argument everywhere but in [`Manager`], [`acme::Acme`] and [`DirectoryStore`], which are shells. No provider is
+//! installed for the whole process.
 //!
 //! # Features
 //!
 //! | Feature | Default | Brings |
 //! |---|---|---|
-//! | `ring` | yes | the *ring* provider, [`PrivateCa`], [`Manager`] |
+//! | `ring` | yes | the *ring* provider, [`PrivateCa`] |
 //! | `aws-lc-rs` | no | the same with AWS-LC; with both on, *ring* is what is used unless told |
-//! | `tokio` | yes | `Manager::run` |
+//! | `tokio` | yes | [`Manager`]; needs one of the providers |
 //! | `acme` | yes | [`acme`], with hyper for HTTPS; needs one of the providers |
 //! | `dns` | no | `dns`, with hickory-proto; needs one of the providers |
 //! | `redis` | no | `storage::RedisStore`, for nodes on several machines |
@@ -86,7 +83,7 @@ pub mod conformance;
 #[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
 pub mod dns;
 mod error;
-#[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+#[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
 mod failure;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod issuer;
@@ -94,17 +91,23 @@ mod key;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod key_pair;
 pub mod lifecycle;
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-mod manager;
+#[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub mod manager;
 mod name;
 mod pem;
 pub mod presets;
+#[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+mod record;
 mod resolver;
 pub mod storage;
 mod version;
 
 pub use rustls;
 
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "ring", feature = "aws-lc-rs"))))]
+pub use crate::issuer::{Opened, Origin, PrivateCa, Profile};
 pub use crate::{
     certificate::{Certificate, Serial},
     error::{Error, NameError},
@@ -113,11 +116,11 @@ pub use crate::{
     resolver::Resolver,
     storage::{DirectoryStore, Expect, Put},
 };
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "ring", feature = "aws-lc-rs"))))]
+#[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub use crate::{
-    issuer::{Opened, Origin, PrivateCa, Profile},
-    manager::{Builder, Ensured, Manager, Status},
+    failure::{Failure, FailureClass},
+    manager::Manager,
 };
 
 #[cfg(doctest)]

@@ -5,7 +5,7 @@
 //!
 //! | Situation | Answer |
 //! |---|---|
-//! | no leaf, unusable leaf, other names wanted | issue now |
+//! | no leaf, unusable leaf, other names or another issuer wanted | issue now |
 //! | 2/3 of L passed, or 1/2 if L is under 10 days, less up to R/10 of jitter | issue |
 //! | the authority names a window (RFC 9773) | issue at a time in it that the salt picks; no later than halfway through R |
 //! | 95% of L passed, or revoked | issue, at least once a minute |
@@ -54,6 +54,10 @@ pub fn decide(now: SystemTime, view: &View) -> Decision {
         attempt(Cause::Revoked, Health::Critical)
     } else if view.names_changed {
         attempt(Cause::NamesChanged, Health::Due)
+    } else if view.issuer_changed {
+        attempt(Cause::IssuerChanged, Health::Due)
+    } else if view.is_requested {
+        attempt(Cause::Requested, Health::Good)
     } else if now < leaf.not_before {
         // Renewing by a wrong clock would make certificates that nobody else finds valid.
         Decision {
@@ -79,14 +83,25 @@ pub fn due_at(leaf: Leaf) -> Option<SystemTime> {
     Plan::of(leaf, None).map(|plan| plan.due)
 }
 
+/// As [`due_at`], with the window that its authority names.
+#[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+pub(crate) fn renew_at(leaf: Leaf, window: Option<RenewalWindow>) -> Option<SystemTime> {
+    Plan::of(leaf, window).map(|plan| plan.due)
+}
+
 /// What is known about one certificate.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct View {
     /// The certificate that is being served, if there is one.
     pub leaf: Option<Leaf>,
     /// Whether the leaf carries other names than are wanted now.
     pub names_changed: bool,
+    /// Whether the leaf came from an issuer that is not wanted any more.
+    pub issuer_changed: bool,
+    /// Whether a person wants a new one.
+    pub is_requested: bool,
     /// Whether the authority took the leaf back.
     pub revoked: bool,
     /// When the authority wishes it to be renewed.
@@ -104,6 +119,25 @@ pub struct RenewalWindow {
     pub start: SystemTime,
     /// Its end; a window that ends before it begins counts as none.
     pub end: SystemTime,
+}
+
+/// When an authority wishes a certificate to be renewed, and when it wishes to be asked again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RenewalInfo {
+    /// For [`View::window`]; nothing if the answer made no sense.
+    pub window: Option<RenewalWindow>,
+    /// A page that says why.
+    pub explanation_url: Option<String>,
+    /// Ask again after this long: between one minute and a day.
+    pub ask_again_after: Duration,
+}
+
+impl RenewalInfo {
+    /// A wish, and to be asked again in six hours.
+    pub fn new(window: Option<RenewalWindow>) -> Self {
+        Self { window, explanation_url: None, ask_again_after: Duration::from_secs(6 * 3600) }
+    }
 }
 
 impl View {
@@ -130,7 +164,7 @@ impl From<&Certificate> for Leaf {
         Self {
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
-            salt: serial.iter().fold(0, |salt, byte| mix(salt ^ u64::from(*byte))),
+            salt: salt_of_serial(serial.iter().copied()),
         }
     }
 }
@@ -190,6 +224,10 @@ pub enum Cause {
     Missing,
     /// Other names are wanted.
     NamesChanged,
+    /// Its issuer is not wanted any more.
+    IssuerChanged,
+    /// A person wants a new one.
+    Requested,
     /// Its time has come.
     Due,
     /// The authority wishes it.
@@ -291,10 +329,15 @@ impl Attempt {
 }
 
 /// Picks a part of `whole`, evenly spread over salts.
-fn fraction(whole: Duration, salt: u64) -> Duration {
+pub(crate) fn fraction(whole: Duration, salt: u64) -> Duration {
     let nanos = (whole.as_nanos() * u128::from(mix(salt))) >> 64;
     // A part of a duration that holds under 600 years of nanoseconds.
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// A number for a serial number.
+pub(crate) fn salt_of_serial(serial: impl Iterator<Item = u8>) -> u64 {
+    serial.fold(0, |salt, byte| mix(salt ^ u64::from(byte)))
 }
 
 /// A number for a time.
@@ -315,7 +358,7 @@ const SHORT_LIFE: Duration = Duration::from_secs(10 * 86_400);
 /// Everything is looked at twice a day, whatever was planned.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(12 * 3600);
 /// No authority is obeyed for longer; a wrong clock may have noted such a time.
-const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
+const LONGEST_HOLD: Duration = Duration::from_secs(3 * 86_400);
 /// Between attempts that cannot wait.
 const CRITICAL_RETRY: Duration = Duration::from_secs(60);
 /// Pauses after one, two, three and more failures, as Let's Encrypt advises.

@@ -87,8 +87,8 @@ fn lives_are_bounded_by_the_root_and_by_x509() {
     assert!(ca.issue(&[], Profile::server(), now()).is_err());
 }
 
-#[test]
-fn keys_are_never_shown() {
+#[tokio::test]
+async fn keys_are_never_shown() {
     let ca = PrivateCa::generate("Test CA", now()).unwrap();
     let leaf = ca.issue(&names(&["a.jp"]), Profile::server(), now()).unwrap();
     let key = PrivateKey::from_pem(leaf.key_pem().expose()).unwrap();
@@ -96,9 +96,10 @@ fn keys_are_never_shown() {
     resolver.insert(leaf.clone()).unwrap();
     let secrets = [leaf.key_pem(), key.to_pem(), ca.key_pem()];
     let mut shown = format!("{leaf:?} {leaf:#?} {key:?} {resolver:?} {ca:#?} {ca:?} {secrets:?}");
-    let builder = Manager::builder(ca, resolver).name("a.jp");
+    let builder = Manager::builder().private_ca(ca).resolver(resolver).name("a.jp");
     shown = format!("{shown} {builder:?}");
-    shown = format!("{shown} {:?}", builder.build().unwrap());
+    let manager = builder.clock(now).start().await.unwrap();
+    shown = format!("{shown} {manager:?} {:?}", manager.snapshot());
     assert!(!shown.contains("PRIVATE KEY"));
     for secret in secrets {
         let body = secret.expose().lines().filter(|line| !line.starts_with('-'));

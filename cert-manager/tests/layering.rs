@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 /// Low to high. A module may name those before it.
-const LAYERS: [&str; 18] = [
+const LAYERS: &[&str] = &[
     "version",
     "failure",
     "error",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 18] = [
     "lifecycle",
     "storage",
     "conformance",
+    "record",
     "issuer",
     "ca",
     "resolver",

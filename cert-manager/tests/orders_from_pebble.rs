@@ -39,7 +39,7 @@ async fn http_01() {
     assert_eq!(texts(certificate.names()), ["a.example", "b.example"]);
     assert!(certificate.chain().len() >= 2, "an issuer comes along");
     // It is one object in the store, and nothing of the attempt is left.
-    let stored = acme.stored(&names).unwrap().unwrap();
+    let stored = acme.stored(&names).await.unwrap().unwrap();
     assert_eq!(stored.chain(), certificate.chain());
     assert_eq!(stored.key_pem().expose(), certificate.key_pem().expose());
     assert_eq!(pebble.folder.path().join("store/attempts").read_dir().unwrap().count(), 0);
@@ -84,7 +84,7 @@ async fn a_wildcard_needs_dns() {
     let pebble = Pebble::start(&Settings::default());
     let acme = by_http(&pebble).build().unwrap();
     let error = acme.obtain(&names(&["*.a.example"])).await.unwrap_err();
-    assert_eq!(error.acme_failure().unwrap().class, FailureClass::Rejected);
+    assert_eq!(error.failure().unwrap().class, FailureClass::Rejected);
     assert!(error.to_string().contains("`*.a.example` can be validated by dns-01"), "{error}");
 }
 
@@ -122,10 +122,10 @@ async fn an_external_account_binds_and_a_wrong_key_does_not() {
     let wrong = ExternalAccount::new("kid-1", "AAAA").unwrap();
     let error =
         stranger.external_account(wrong).build().unwrap().obtain(&names(&["a.example"])).await;
-    assert!(error.unwrap_err().acme_failure().is_some());
+    assert!(error.unwrap_err().failure().is_some());
     let none = pebble.account_in(&pebble.store("none")).solver(Http01::new()).build().unwrap();
     let error = none.obtain(&names(&["a.example"])).await.unwrap_err();
-    assert_eq!(error.acme_failure().unwrap().class, FailureClass::Account);
+    assert_eq!(error.failure().unwrap().class, FailureClass::Account);
     assert!(error.to_string().contains("external account"), "{error}");
 }
 
@@ -184,11 +184,11 @@ async fn a_name_that_is_refused_is_named() {
     let pebble = Pebble::start(&Settings::default());
     let acme = by_http(&pebble).build().unwrap();
     let error = acme.obtain(&names(&["blocked.example"])).await.unwrap_err();
-    assert_eq!(error.acme_failure().unwrap().class, FailureClass::Rejected);
+    assert_eq!(error.failure().unwrap().class, FailureClass::Rejected);
     // Nobody answers for this one.
     let deaf = pebble.account_in(&pebble.store("deaf")).solver(Http01::new()).build().unwrap();
     let error = deaf.obtain(&names(&["deaf.example"])).await.unwrap_err();
-    assert_eq!(error.acme_failure().unwrap().class, FailureClass::Validation);
+    assert_eq!(error.failure().unwrap().class, FailureClass::Validation);
     assert!(error.to_string().contains("deaf.example"), "{error}");
 }
 
@@ -204,7 +204,7 @@ async fn an_answer_stays_while_the_authority_may_still_look() {
         Arc::new(Outage { pebble: Mutex::new(Some(pebble)), withdrawn: AtomicUsize::new(0) });
     let acme = account.solver(solver.clone()).build().unwrap();
     let error = acme.obtain(&names(&["a.example"])).await.unwrap_err();
-    assert_eq!(error.acme_failure().unwrap().class, FailureClass::Network);
+    assert_eq!(error.failure().unwrap().class, FailureClass::Network);
     assert_eq!(solver.withdrawn.load(Ordering::Relaxed), 0);
     assert_eq!(folder.path().join("store/attempts").read_dir().unwrap().count(), 1);
 }

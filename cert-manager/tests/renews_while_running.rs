@@ -1,217 +1,358 @@
-//! The manager issues what is missing, renews in time and survives a suspended machine.
+//! The manager issues what is missing, renews in time, and survives suspended machines, wrong clocks, failing issuers and
+//! failing stores.
 #![cfg(all(any(feature = "ring", feature = "aws-lc-rs"), feature = "tokio"))]
 #![allow(clippy::unwrap_used, reason = "clippy knows test functions, not their helpers")]
 
+#[path = "support/faults.rs"]
+mod faults;
 mod support;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use cert_manager::{
-    Certificate, Manager, PrivateCa, Profile, Resolver, lifecycle::Health, rustls::ServerConfig,
+    Failure, FailureClass, Manager, PrivateCa, Resolver,
+    lifecycle::Health,
+    manager::{Event, Ledger, NextStep, PrivateIssuer, SelfSigned, Source},
+    storage::{DirectoryStore, MemoryStore, Storage},
 };
+use faults::{Clock, Faulty, FlakyStore};
 use support::{DAY, Pair, client, server, start};
-use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+use tokio::time::sleep;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn ca() -> Arc<PrivateCa> {
+    Arc::new(PrivateCa::generate("Test CA", start()).unwrap())
+}
+
+fn serial(manager: &Manager, name: &str) -> String {
+    manager.resolver().get(Some(name)).unwrap().serial().to_string()
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_month_of_weekly_certificates() {
-    let running = Running::start(&["a.jp"]);
-    let mut serials = vec![running.serial().await];
+    let (ca, clock) = (ca(), Clock::new());
+    let manager =
+        Manager::builder().private_ca(ca.clone()).name("a.jp").clock(clock.read()).start().await;
+    let manager = manager.unwrap();
+    let mut serials = vec![serial(&manager, "a.jp")];
     for hour in 0..30 * 24 {
         sleep(Duration::from_secs(3600)).await;
-        let now = running.clock.now();
-        let leaf = running.leaf();
-        assert!(!leaf.is_expired(now), "hour {hour}");
-        Pair::handshake(&client(&running.ca, now), &running.server(), "a.jp").unwrap();
-        let serial = leaf.serial().to_string();
-        if serials.last() != Some(&serial) {
-            serials.push(serial);
+        let leaf = manager.resolver().get(Some("a.jp")).unwrap();
+        assert!(!leaf.is_expired(clock.now()), "hour {hour}");
+        let server = server(manager.resolver());
+        Pair::handshake(&client(&ca, clock.now()), &server, "a.jp").unwrap();
+        if serials.last() != Some(&leaf.serial().to_string()) {
+            serials.push(leaf.serial().to_string());
         }
     }
     // One at the start, and one each three and a half days or slightly sooner.
     assert!((9..=11).contains(&serials.len()), "{}", serials.len());
-    running.stop().await;
+    manager.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_suspended_machine_renews_within_a_minute_of_waking() {
-    let running = Running::start(&["a.jp"]);
-    let before = running.serial().await;
-    sleep(Duration::from_secs(600)).await;
+    let clock = Clock::new();
+    let manager = Manager::builder().private_ca(ca()).name("a.jp").clock(clock.read());
+    let manager = manager.start().await.unwrap();
+    let before = serial(&manager, "a.jp");
+    sleep(10 * MINUTE).await;
     // The wall clock jumps, the timers do not notice.
-    running.clock.jump(20 * DAY);
-    assert!(running.leaf().is_expired(running.clock.now()));
-    sleep(Duration::from_secs(61)).await;
-    assert!(!running.leaf().is_expired(running.clock.now()));
-    assert_ne!(running.serial().await, before);
-    running.stop().await;
+    clock.jump(20 * DAY);
+    assert!(manager.resolver().get(Some("a.jp")).unwrap().is_expired(clock.now()));
+    sleep(MINUTE + Duration::from_secs(1)).await;
+    assert_ne!(serial(&manager, "a.jp"), before);
+    assert_eq!(manager.snapshot().counters.clock_jumps, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_falls_back_causes_no_storm() {
-    let running = Running::start(&["a.jp"]);
-    let before = running.serial().await;
-    running.clock.fall_back(2 * DAY);
+async fn a_clock_that_falls_back_causes_one_warning_and_no_renewal() {
+    let clock = Clock::new();
+    let manager = Manager::builder().private_ca(ca()).name("a.jp").clock(clock.read());
+    let manager = manager.start().await.unwrap();
+    let before = serial(&manager, "a.jp");
+    let mut events = manager.events();
+    clock.fall_back(2 * DAY);
     sleep(DAY).await;
-    assert_eq!(running.serial().await, before, "before its first second: nothing is issued");
+    assert_eq!(serial(&manager, "a.jp"), before, "before its first second: nothing is issued");
+    assert!(matches!(events.next().await, Some(Event::ClockJumped { is_forwards: false, .. })));
+    assert_eq!(manager.snapshot().counters.clock_jumps, 1);
+    assert_eq!(manager.snapshot().certificates[0].health, Health::NotYetValid);
     sleep(7 * DAY).await;
-    assert_ne!(running.serial().await, before, "later it is renewed as ever");
-    running.stop().await;
+    assert_ne!(serial(&manager, "a.jp"), before, "later it is renewed as ever");
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_names_are_issued_in_small_runs() {
-    let names = (0..300).map(|number| format!("n{number}.example"));
-    let names = names.collect::<Vec<_>>();
-    let names = names.iter().map(String::as_str).collect::<Vec<_>>();
-    let running = Running::start(&names);
+async fn names_come_and_go_while_it_runs() {
+    let clock = Clock::new();
+    let manager = Manager::builder().private_ca(ca()).name("a.jp").clock(clock.read());
+    let manager = manager.start().await.unwrap();
+    manager.add(["b.jp", "*.b.jp"]).unwrap();
+    assert!(manager.add(["c.jp", "B.jp."]).unwrap_err().is_name_conflict());
+    assert!(manager.add(["c jp"]).unwrap_err().is_name());
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(running.resolver.names().len(), 300);
-    running.stop().await;
+    assert!(manager.resolver().knows(Some("x.b.jp")), "at once, not at the next look");
+    assert!(!manager.resolver().knows(Some("c.jp")));
+    assert!(manager.remove("*.b.jp").unwrap());
+    assert!(!manager.remove("*.b.jp").unwrap());
+    assert!(!manager.resolver().knows(Some("b.jp")));
+    assert!(manager.resolver().knows(Some("a.jp")));
+    for number in 0..300 {
+        manager.add([format!("n{number}.example")]).unwrap();
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(manager.resolver().names().len(), 301);
+    sleep(8 * DAY).await;
+    assert!(!manager.resolver().knows(Some("b.jp")), "it does not come back");
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_can_be_added_and_removed_while_it_runs() {
-    let running = Running::start(&["a.jp"]);
-    sleep(Duration::from_secs(1)).await;
-    running.manager.add(["b.jp", "*.b.jp"]).unwrap();
-    assert!(running.manager.add(["c.jp", "B.jp."]).unwrap_err().is_name_conflict());
-    assert!(running.manager.add(["c jp"]).unwrap_err().is_name());
-    sleep(Duration::from_secs(60)).await;
-    assert!(running.resolver.knows(Some("x.b.jp")));
-    assert!(!running.resolver.knows(Some("c.jp")));
-    assert!(running.manager.remove("*.b.jp").unwrap());
-    assert!(!running.manager.remove("*.b.jp").unwrap());
-    assert!(!running.resolver.knows(Some("b.jp")));
-    assert!(running.resolver.knows(Some("a.jp")));
-    running.stop().await;
-}
-
-#[test]
-fn a_failing_authority_keeps_the_old_certificate_serving() {
-    let ca = Arc::new(PrivateCa::generate("Test CA", start()).unwrap());
-    let resolver = Resolver::new();
-    // So long that the root ends within the second certificate's life.
-    let manager = Manager::builder(ca.clone(), resolver.clone())
-        .profile(Profile::server().life(4000 * DAY))
-        .name("a.jp")
-        .build()
-        .unwrap();
-    assert_eq!(manager.snapshot(start())[0].health, Health::Missing);
-    assert_eq!(manager.ensure(start()).unwrap().issued, 1);
-    assert_eq!(manager.ensure(start()).unwrap().issued, 0, "a second look does nothing");
-    let before = resolver.get(Some("a.jp")).unwrap();
-
-    let after_the_root = ca.not_after() + Duration::from_secs(1);
-    assert!(manager.ensure(after_the_root).unwrap_err().is_not_an_authority());
-    let status = &manager.snapshot(after_the_root)[0];
-    assert_eq!((status.failures, status.health), (1, Health::Expired));
-    assert!(status.last_error.as_ref().unwrap().contains("root"));
-    let after = resolver.get(Some("a.jp")).unwrap();
-    assert_eq!(after.serial(), before.serial());
-    // Held back: asking again at once tries nothing.
-    assert_eq!(manager.ensure(after_the_root).unwrap().issued, 0);
-    assert_eq!(manager.snapshot(after_the_root)[0].failures, 1);
-}
-
-#[test]
-fn the_default_name_is_served_without_sni_and_follows_renewals() {
-    let ca = PrivateCa::generate("Test CA", start()).unwrap();
-    let resolver = Resolver::new();
-    let builder = Manager::builder(ca, resolver.clone()).names(["a.jp", "127.0.0.1"]);
-    let manager = builder.default_name("127.0.0.1").build().unwrap();
-    manager.ensure(start()).unwrap();
-    let first = resolver.get(None).unwrap();
-    manager.ensure(start() + 4 * DAY).unwrap();
-    assert_ne!(resolver.get(None).unwrap().serial(), first.serial());
+async fn the_default_name_is_served_without_sni_and_follows_renewals() {
+    let clock = Clock::new();
+    let builder = Manager::builder().private_ca(ca()).names(["a.jp", "127.0.0.1"]);
+    let manager = builder.default_name("127.0.0.1").clock(clock.read()).start().await.unwrap();
+    let first = manager.resolver().get(None).unwrap();
+    sleep(4 * DAY).await;
+    assert_ne!(manager.resolver().get(None).unwrap().serial(), first.serial());
     manager.remove("a.jp").unwrap();
-    assert!(resolver.get(None).is_none());
+    assert!(manager.resolver().get(None).is_none());
 }
 
-#[test]
-fn wrong_configurations_are_refused_when_built() {
-    let ca = Arc::new(PrivateCa::generate("Test CA", start()).unwrap());
-    let builder = || Manager::builder(ca.clone(), Resolver::new());
-    assert!(builder().name("a b").build().unwrap_err().is_name());
-    let twice = builder().name("a.jp").names(["b.jp", "A.jp"]).build();
+#[tokio::test]
+async fn wrong_descriptions_are_refused() {
+    let builder = || Manager::builder().issuer(SelfSigned::new());
+    assert!(builder().name("a b").start().await.unwrap_err().is_name());
+    let twice = builder().name("a.jp").names(["b.jp", "A.jp"]).start().await;
     assert!(twice.unwrap_err().is_name_conflict());
-    assert!(builder().names([] as [&str; 0]).build().is_err());
-    assert!(builder().name("a.jp").default_name("b.jp").build().is_err());
-    assert!(builder().names(["a.jp", "a.jp."]).build().is_ok());
+    assert!(builder().names([] as [&str; 0]).start().await.is_err());
+    assert!(builder().name("a.jp").default_name("b.jp").start().await.is_err());
+    assert!(Manager::builder().name("a.jp").start().await.is_err(), "nobody to ask");
+    builder().names(["a.jp", "a.jp."]).start().await.unwrap();
+    builder().start().await.unwrap();
 }
 
-struct Running {
-    ca: Arc<PrivateCa>,
-    resolver: Arc<Resolver>,
-    manager: Arc<Manager>,
-    clock: Clock,
-    shutdown: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+#[tokio::test(start_paused = true)]
+async fn a_failing_issuer_keeps_the_old_certificate_serving_and_the_next_one_steps_in() {
+    let (clock, first, second) = (Clock::new(), Faulty::new(ca()), Faulty::new(ca()));
+    let manager = Manager::builder()
+        .issuer(first.clone())
+        .issuer(second.clone())
+        .name("a.jp")
+        .clock(clock.read());
+    let manager = manager.start().await.unwrap();
+    let before = serial(&manager, "a.jp");
+    first.fail_with(Some(Failure::because(FailureClass::Validation, "validate the names", "no")));
+    sleep(3 * DAY).await;
+    while manager.snapshot().certificates[0].failures == 0 {
+        assert!(clock.now() < start() + 4 * DAY, "it is tried");
+        sleep(Duration::from_secs(5)).await;
+    }
+    let status = manager.snapshot().certificates.remove(0);
+    assert_eq!((status.failures, status.next_step), (1, NextStep::Order), "{status:?}");
+    let error = status.last_error.unwrap();
+    assert_eq!(error.class, Some(FailureClass::Validation));
+    assert_eq!(error.issuer.as_deref(), Some(first.id()));
+    assert!(error.text.contains("failed to validate the names: error: no"), "{}", error.text);
+    assert_eq!(serial(&manager, "a.jp"), before, "it keeps serving");
+    sleep(5 * MINUTE).await;
+    assert_ne!(serial(&manager, "a.jp"), before);
+    let status = manager.snapshot().certificates.remove(0);
+    assert_eq!(status.source, Some(Source::Issuer(second.id().to_owned())));
+    assert_eq!((status.failures, status.last_error), (0, None));
+    // At the next renewal it begins with the first again.
+    first.fail_with(None);
+    sleep(4 * DAY).await;
+    let status = manager.snapshot().certificates.remove(0);
+    assert_eq!(status.source, Some(Source::Issuer(first.id().to_owned())));
 }
 
-impl Running {
-    fn start(names: &[&str]) -> Self {
-        let ca = Arc::new(PrivateCa::generate("Test CA", start()).unwrap());
-        let resolver = Resolver::new();
-        let clock = Clock::new();
-        let clock_of_manager = clock.clone();
-        let mut builder =
-            Manager::builder(ca.clone(), resolver.clone()).clock(move || clock_of_manager.now());
-        for name in names {
-            builder = builder.name(*name);
+#[tokio::test(start_paused = true)]
+async fn what_an_issuer_asks_for_holds_for_all_nodes_and_over_restarts() {
+    let (clock, issuer, store) = (Clock::new(), Faulty::new(ca()), Arc::new(MemoryStore::new()));
+    let describe = || {
+        let builder = Manager::builder().issuer(issuer.clone()).storage(store.clone());
+        builder.name("a.jp").clock(clock.read())
+    };
+    let (one, two) = (describe().start().await.unwrap(), describe().start().await.unwrap());
+    sleep(3 * DAY).await;
+    let (told_at, until) = (clock.now(), clock.now() + DAY);
+    issuer.fail_with(Some(Failure::new(FailureClass::Hold, "order").not_before(until)));
+    sleep(DAY / 2 + MINUTE).await;
+    assert_eq!(issuer.requests(), 2, "once, by either");
+    let three = describe().start().await.unwrap();
+    let since = clock.now().duration_since(told_at).unwrap();
+    sleep(DAY.saturating_sub(since + MINUTE)).await;
+    assert_eq!(issuer.requests(), 2, "nobody asks before it wants to be asked");
+    three.shutdown().await;
+    issuer.fail_with(None);
+    sleep(10 * MINUTE).await;
+    assert_eq!(issuer.requests(), 3, "then one does");
+    assert_eq!(serial(&one, "a.jp"), serial(&two, "a.jp"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_share_a_store_order_each_certificate_once() {
+    let (clock, issuer, store) = (Clock::new(), Faulty::new(ca()), Arc::new(MemoryStore::new()));
+    issuer.take(Duration::from_secs(1));
+    let describe = || {
+        let builder = Manager::builder().issuer(issuer.clone()).storage(store.clone());
+        (0..100).fold(builder.clock(clock.read()), |it, at| it.name(format!("n{at}.example")))
+    };
+    let (one, two) = tokio::join!(describe().start(), describe().start());
+    let (one, two) = (one.unwrap(), two.unwrap());
+    sleep(Duration::from_secs(10)).await;
+    for at in 0..100 {
+        let name = format!("n{at}.example");
+        assert_eq!(serial(&one, &name), serial(&two, &name));
+    }
+    assert_eq!(issuer.requests(), 100);
+    sleep(4 * DAY).await;
+    assert_eq!(issuer.requests(), 200, "a renewal later");
+    // The one that orders dies; the other takes over when the lease has ended.
+    let before = serial(&one, "n0.example");
+    drop(two);
+    sleep(4 * DAY).await;
+    assert_ne!(serial(&one, "n0.example"), before);
+    assert_eq!(issuer.requests(), 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_keeps_nobody_from_serving() {
+    let (clock, issuer) = (Clock::new(), Faulty::new(ca()));
+    let store = Arc::new(FlakyStore::default());
+    let builder = Manager::builder().issuer(issuer.clone()).storage(store.clone());
+    let manager = builder.name("a.jp").clock(clock.read()).start().await.unwrap();
+    let before = serial(&manager, "a.jp");
+    // A full disk: what is issued serves, and is stored when there is room, without another order.
+    sleep(3 * DAY).await;
+    store.refuse_certificates(true);
+    sleep(DAY / 2 + MINUTE).await;
+    let renewed = serial(&manager, "a.jp");
+    assert_ne!(renewed, before);
+    let status = manager.snapshot().certificates.remove(0);
+    assert_eq!(status.next_step, NextStep::Store, "{status:?}");
+    sleep(DAY).await;
+    assert_eq!(issuer.requests(), 2);
+    store.refuse_certificates(false);
+    sleep(2 * MINUTE).await;
+    let listed = Ledger::new(store.clone()).list().await.unwrap();
+    assert_eq!(listed.certificates[0].serial, renewed);
+    assert_eq!(manager.snapshot().certificates[0].last_error, None);
+    // It is away: nothing is ordered, because another node may be at it.
+    store.fail(true);
+    sleep(4 * DAY).await;
+    assert_eq!((serial(&manager, "a.jp"), issuer.requests()), (renewed.clone(), 2));
+    assert!(manager.snapshot().counters.store_failures > 0);
+    store.fail(false);
+    sleep(2 * MINUTE).await;
+    assert_ne!(serial(&manager, "a.jp"), renewed);
+}
+
+#[tokio::test]
+async fn what_loads_serves_and_what_is_damaged_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::open(folder.path()).unwrap();
+    let (issuer, names) = (Faulty::new(ca()), ["a.jp", "b.jp", "c.jp", "d.jp", "e.jp"]);
+    let describe = || {
+        let builder = Manager::builder().issuer(issuer.clone()).storage(store.clone());
+        let builder = builder.clock(start);
+        names.iter().fold(builder, |builder, name| builder.name(*name))
+    };
+    let manager = describe().start().await.unwrap();
+    wait_for(&manager, 5).await;
+    let before = names.map(|name| serial(&manager, name));
+    manager.shutdown().await;
+
+    let keys = store.list("certificates").await.unwrap();
+    let path = |at: usize| folder.path().join(keys[at].as_str());
+    let read = |at| std::fs::read_to_string(path(at)).unwrap();
+    let (whole, other) = (read(0), read(1));
+    std::fs::write(path(0), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(path(1), "").unwrap();
+    // Key and chain of another name: a mismatched pair, and a pair at the wrong place.
+    let swapped: serde_json::Value = serde_json::from_str(&other).unwrap();
+    let mut mixed: serde_json::Value = serde_json::from_str(&read(2)).unwrap();
+    mixed["key"] = swapped["key"].clone();
+    std::fs::write(path(2), mixed.to_string()).unwrap();
+    std::fs::write(path(3), &other).unwrap();
+
+    let manager = describe().start().await.unwrap();
+    wait_for(&manager, 5).await;
+    let after = names.map(|name| serial(&manager, name));
+    let kept = before.iter().filter(|serial| after.contains(serial)).count();
+    assert_eq!(kept, 1, "the one that loads");
+    assert_eq!(issuer.requests(), 9);
+    assert_eq!(manager.snapshot().counters.set_aside, 4);
+    assert_eq!(folder.path().join("quarantine").read_dir().unwrap().count(), 4);
+}
+
+async fn wait_for(manager: &Manager, count: usize) {
+    let deadline = sleep(MINUTE);
+    tokio::pin!(deadline);
+    while manager.resolver().names().len() < count {
+        assert!(!deadline.is_elapsed(), "{:?}", manager.snapshot());
+        tokio::select! {
+            () = &mut deadline => {}
+            () = sleep(Duration::from_millis(10)) => {}
         }
-        let manager = Arc::new(builder.build().unwrap());
-        let (shutdown, stopped) = oneshot::channel();
-        let running = manager.clone();
-        let task = tokio::spawn(async move {
-            running.run(async { stopped.await.unwrap_or(()) }).await;
-        });
-        Self { ca, resolver, manager, clock, shutdown, task }
-    }
-
-    fn leaf(&self) -> Certificate {
-        self.resolver.get(Some("a.jp")).unwrap()
-    }
-
-    fn server(&self) -> Arc<ServerConfig> {
-        server(&self.resolver)
-    }
-
-    async fn serial(&self) -> String {
-        sleep(Duration::from_secs(1)).await;
-        self.leaf().serial().to_string()
-    }
-
-    async fn stop(self) {
-        self.shutdown.send(()).unwrap();
-        self.task.await.unwrap();
     }
 }
 
-/// A wall clock that moves with tokio's paused time, and can be set.
-#[derive(Clone)]
-struct Clock {
-    zero: tokio::time::Instant,
-    wall: Arc<Mutex<SystemTime>>,
+#[tokio::test(start_paused = true)]
+async fn wishes_in_the_store_are_fulfilled_within_a_minute() {
+    let (clock, store) = (Clock::new(), Arc::new(MemoryStore::new()));
+    let builder = Manager::builder().issuer(PrivateIssuer::new(ca())).storage(store.clone());
+    let builder = builder.name("a.jp").name("b.jp").clock(clock.read());
+    let manager = builder.start().await.unwrap();
+    sleep(2 * MINUTE).await;
+    let ledger = Ledger::new(store);
+    for wish in ["renew", "replace"] {
+        let before = ["a.jp", "b.jp"].map(|name| serial(&manager, name));
+        let is_found = match wish {
+            "renew" => ledger.renew("B.jp").await,
+            _ => ledger.replace("b.jp").await,
+        };
+        assert!(is_found.unwrap());
+        sleep(MINUTE + Duration::from_secs(1)).await;
+        assert_eq!(serial(&manager, "a.jp"), before[0]);
+        assert_ne!(serial(&manager, "b.jp"), before[1]);
+        let listed = ledger.list().await.unwrap();
+        assert!(listed.certificates.iter().all(|it| !it.is_wished), "once");
+    }
+    assert!(!ledger.renew("c.jp").await.unwrap());
 }
 
-impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "paused time, which the test moves")]
-    fn new() -> Self {
-        Self { zero: tokio::time::Instant::now(), wall: Arc::new(Mutex::new(start())) }
-    }
+#[tokio::test]
+async fn files_are_served_and_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let ca = ca();
+    let issue = |name: &str| {
+        let names = [name.parse().unwrap()];
+        ca.issue(&names, cert_manager::Profile::server(), start()).unwrap()
+    };
+    let one = issue("a.jp");
+    std::fs::write(path("chain.pem"), one.chain_pem()).unwrap();
+    let builder = || Manager::builder().files(path("chain.pem"), path("key.pem")).clock(start);
+    assert!(builder().start().await.unwrap_err().is_store(), "there is no key");
+    std::fs::write(path("key.pem"), one.key_pem().expose()).unwrap();
+    let manager = builder().resolver(Resolver::new()).start().await.unwrap();
+    assert_eq!(serial(&manager, "a.jp"), one.serial().to_string());
 
-    fn now(&self) -> SystemTime {
-        *self.wall.lock().unwrap() + self.zero.elapsed()
-    }
+    let mut events = manager.events();
+    let two = issue("b.jp");
+    std::fs::write(path("key.pem"), two.key_pem().expose()).unwrap();
+    let refused = tokio::time::timeout(MINUTE, events.next()).await.unwrap();
+    assert!(matches!(refused, Some(Event::FileRefused { .. })), "{refused:?}");
+    assert_eq!(serial(&manager, "a.jp"), one.serial().to_string(), "the old one keeps serving");
+    let status = manager.snapshot().certificates.remove(0);
+    assert_eq!(status.source, Some(Source::File(path("chain.pem"))));
+    assert!(status.last_error.unwrap().text.contains("belongs to the private key"));
 
-    fn jump(&self, by: Duration) {
-        *self.wall.lock().unwrap() += by;
-    }
-
-    fn fall_back(&self, by: Duration) {
-        *self.wall.lock().unwrap() -= by;
-    }
+    std::fs::write(path("chain.pem"), two.chain_pem()).unwrap();
+    let loaded = tokio::time::timeout(MINUTE, events.next()).await.unwrap();
+    assert!(matches!(loaded, Some(Event::FileLoaded { .. })), "{loaded:?}");
+    assert_eq!(serial(&manager, "b.jp"), two.serial().to_string());
+    assert!(!manager.resolver().knows(Some("a.jp")), "names that are gone are not served");
 }

@@ -121,7 +121,8 @@ fn certificate(folder: &Path) -> Certificate {
     let mut entries = fs::read_dir(folder.join("store/certificates")).unwrap().flatten();
     let entry = entries.find(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
     let text = fs::read(entry.unwrap().path()).unwrap();
-    Certificate::from_pem(&text, &text).unwrap()
+    let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    Certificate::from_pem(json["chain"].as_str().unwrap(), json["key"].as_str().unwrap()).unwrap()
 }
 
 /// How many certificates Pebble has issued.

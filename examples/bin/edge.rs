@@ -200,6 +200,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         http,
         tunnel,
         ca,
+        certificates: Some(state.certificates()),
         hosts: hosts.into_iter().chain([config.team_host()]).collect(),
         tunnels,
         location: config.location.clone(),
@@ -207,7 +208,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         gate: Arc::clone(&gate),
         reporter: reporter.clone(),
     };
-    let running = edge::start(settings, shutdown)?;
+    let running = edge::start(settings, shutdown).await?;
     reporter.tell(&ready);
     let file = arguments.file.config;
     let reload = shutdown::on_hangup(|| reporter.tell(&reload(&file, &config, &gate)));

@@ -144,6 +144,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         http: None,
         tunnel: None,
         ca,
+        certificates: None,
         hosts: vec![APP_HOST.into(), TEAM_HOST.into()],
         tunnels: vec![("quickstart".into(), credentials.clone())],
         location: "local".into(),
@@ -151,7 +152,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         gate,
         reporter: reporter.clone(),
     };
-    let running = edge::start(settings, shutdown.clone())?;
+    let running = edge::start(settings, shutdown.clone()).await?;
 
     let connecting = if let Some(binary) = &arguments.cloudflared {
         let url = match &arguments.url {

@@ -36,20 +36,6 @@ impl Problem {
 }
 
 impl Failure {
-    pub(crate) fn new(class: FailureClass, doing: &'static str) -> Self {
-        Self { class, problem: None, doing, not_before: None }
-    }
-
-    /// A failure with words of our own.
-    pub(crate) fn because(
-        class: FailureClass,
-        doing: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
-        let problem = Problem { detail: detail.into(), ..Problem::default() };
-        Self { problem: Some(problem), ..Self::new(class, doing) }
-    }
-
     /// Reads an error response.
     pub(crate) fn of(response: &Response, doing: &'static str, now: SystemTime) -> Self {
         let problem = Problem::of(response);
@@ -57,10 +43,8 @@ impl Failure {
         let asked = response.retry_after(now);
         let hold = |otherwise: Duration| now + after_refusal(asked, otherwise);
         let not_before = match class {
-            FailureClass::Hold if response.status == 429 || problem.kind == "rateLimited" => {
-                Some(hold(HOLD_AFTER_RATE_LIMIT))
-            }
-            FailureClass::Hold => Some(hold(HOLD_AFTER_TROUBLE)),
+            FailureClass::Hold => Some(hold(HOLD_AFTER_RATE_LIMIT)),
+            FailureClass::Trouble => Some(hold(HOLD_AFTER_TROUBLE)),
             _ => asked.map(|_| hold(Duration::ZERO)),
         };
         Self { class, problem: Some(problem), doing, not_before }
@@ -73,7 +57,8 @@ impl Failure {
 
 fn classify(status: u16, kind: &str) -> FailureClass {
     match kind {
-        "rateLimited" | "serverInternal" | "overload" => FailureClass::Hold,
+        "rateLimited" => FailureClass::Hold,
+        "serverInternal" | "overload" => FailureClass::Trouble,
         "dns" | "connection" | "tls" | "incorrectResponse" | "caa" => FailureClass::Validation,
         "rejectedIdentifier" | "unsupportedIdentifier" => FailureClass::Rejected,
         "userActionRequired"
@@ -82,7 +67,8 @@ fn classify(status: u16, kind: &str) -> FailureClass {
         | "unauthorized" => FailureClass::Account,
         _ => match status {
             404 | 410 => FailureClass::OrderGone,
-            429 | 500.. => FailureClass::Hold,
+            429 => FailureClass::Hold,
+            500.. => FailureClass::Trouble,
             0..400 => FailureClass::Network,
             _ => FailureClass::Request,
         },
@@ -108,8 +94,9 @@ mod tests {
         for (status, body, class) in [
             (429, typed("rateLimited"), FailureClass::Hold),
             (403, typed("rateLimited"), FailureClass::Hold),
-            (503, "<html>busy</html>".to_owned(), FailureClass::Hold),
-            (500, String::new(), FailureClass::Hold),
+            (503, "<html>busy</html>".to_owned(), FailureClass::Trouble),
+            (500, String::new(), FailureClass::Trouble),
+            (429, String::new(), FailureClass::Hold),
             (400, typed("dns"), FailureClass::Validation),
             (403, typed("caa"), FailureClass::Validation),
             (400, typed("rejectedIdentifier"), FailureClass::Rejected),
@@ -133,7 +120,7 @@ mod tests {
         assert_eq!(seconds(failure(429, "", Some("120"))), Some(120));
         assert_eq!(seconds(failure(429, "", None)), Some(3600));
         assert_eq!(seconds(failure(503, "", None)), Some(60));
-        assert_eq!(seconds(failure(503, "", Some("9999999999"))), Some(86_400));
+        assert_eq!(seconds(failure(503, "", Some("9999999999"))), Some(259_200));
         assert_eq!(seconds(failure(400, "", None)), None);
     }
 

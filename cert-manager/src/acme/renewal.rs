@@ -11,20 +11,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use crate::{
     acme::http::Response,
     certificate::{self, Certificate},
-    lifecycle::RenewalWindow,
+    lifecycle::{RenewalInfo, RenewalWindow},
 };
-
-/// When an authority wishes a certificate to be renewed, and when it wishes to be asked again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RenewalInfo {
-    /// For [`View::window`](crate::lifecycle::View::window); nothing if the answer made no sense.
-    pub window: Option<RenewalWindow>,
-    /// A page that says why.
-    pub explanation_url: Option<String>,
-    /// Ask again after this long: between one minute and a day.
-    pub ask_again_after: Duration,
-}
 
 impl RenewalInfo {
     /// Reads an answer; what can't be read is as if the authority had no wish.

@@ -244,7 +244,7 @@ fn patience_that_is_asked_for_is_told() {
         (Some("Fri, 15 Jan 2027 08:10:00 GMT"), 600),
         (None, 3_600),
         (Some("soon"), 3_600),
-        (Some("864000"), 86_400),
+        (Some("864000"), 259_200),
     ] {
         let mut authority =
             Authority::with(&[("new order", 1, |response| problem(response, 429, "rateLimited"))]);
@@ -276,8 +276,8 @@ fn trouble_ends_in_its_class() {
     type Case = (&'static str, fn(&mut Response), FailureClass);
     let cases: [Case; 12] = [
         ("directory", |r| r.body = b"<html>".to_vec(), FailureClass::Network),
-        ("directory", |r| r.status = 503, FailureClass::Hold),
-        ("nonce", |r| r.status = 500, FailureClass::Hold),
+        ("directory", |r| r.status = 503, FailureClass::Trouble),
+        ("nonce", |r| r.status = 500, FailureClass::Trouble),
         ("account", |r| problem(r, 403, "unauthorized"), FailureClass::Account),
         ("account", |_| {}, FailureClass::Network),
         ("new order", |r| problem(r, 400, "rejectedIdentifier"), FailureClass::Rejected),
@@ -286,7 +286,7 @@ fn trouble_ends_in_its_class() {
         ("order", |r| r.status = 404, FailureClass::OrderGone),
         ("finalize", |r| problem(r, 400, "badCSR"), FailureClass::Request),
         ("certificate", |r| r.body = vec![0xff], FailureClass::Certificate),
-        ("certificate", |r| r.status = 502, FailureClass::Hold),
+        ("certificate", |r| r.status = 502, FailureClass::Trouble),
     ];
     for (thing, change, class) in cases {
         let mut authority = Authority::with(&[(thing, 1, change)]);

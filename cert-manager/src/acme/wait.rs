@@ -30,8 +30,8 @@ pub(crate) fn between_looks(asked: Option<Duration>, looks: u32) -> Duration {
 /// An authority at home answers within milliseconds; twelve looks later it is asked each five seconds.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
-/// Told to wait for longer, ask once a day all the same.
-const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
+/// Told to wait for longer, ask again after three days all the same. Let's Encrypt's longest is 34 hours.
+const LONGEST_HOLD: Duration = Duration::from_secs(3 * 86_400);
 /// Told to wait, but not how long.
 pub(crate) const HOLD_AFTER_RATE_LIMIT: Duration = Duration::from_secs(3600);
 /// An authority that has trouble.
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn waits_are_bounded() {
         let seconds = Duration::from_secs;
-        assert_eq!(after_refusal(Some(seconds(864_000)), HOLD_AFTER_RATE_LIMIT), seconds(86_400));
+        assert_eq!(after_refusal(Some(seconds(864_000)), HOLD_AFTER_RATE_LIMIT), seconds(259_200));
         assert_eq!(after_refusal(Some(seconds(0)), HOLD_AFTER_RATE_LIMIT), seconds(1));
         assert_eq!(after_refusal(None, HOLD_AFTER_RATE_LIMIT), seconds(3600));
         assert_eq!(between_looks(None, 0), Duration::from_millis(2));

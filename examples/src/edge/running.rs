@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cert_manager::{Manager, PrivateCa, Resolver, presets};
+use cert_manager::{DirectoryStore, Manager, PrivateCa, Resolver, presets};
 use http::{StatusCode, header};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -29,7 +29,7 @@ use tunnel_proto::{
 use crate::{
     gate::{Gate, reply},
     listener::{self, Accepted, GRACE_PERIOD, Peer, Tls},
-    output::{Event, Reporter, chain, now},
+    output::{Event, Reporter, chain},
     shutdown::Shutdown,
 };
 
@@ -44,6 +44,8 @@ pub struct Settings {
     pub tunnel: Option<TcpListener>,
     /// Issues the certificates.
     pub ca: PrivateCa,
+    /// Where the certificates are kept over a restart; in memory only if there is none.
+    pub certificates: Option<DirectoryStore>,
     /// Host names to have certificates for.
     pub hosts: Vec<String>,
     /// Who may register, by name.
@@ -71,15 +73,11 @@ pub struct Running {
 /// # Errors
 ///
 /// Names that can't have a certificate, or a crypto provider without TLS.
-pub fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Running> {
+pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Running> {
     let resolver = Resolver::new();
-    let mut manager = Manager::builder(settings.ca, Arc::clone(&resolver));
-    for host in &settings.hosts {
-        manager = manager.name(host.as_str());
-    }
-    let tunnel_names = presets::tunnel_names();
-    let manager = manager.names(tunnel_names.iter().map(ToString::to_string)).build()?;
-    manager.ensure(now()).context("can't issue the certificates")?;
+    let manager = certificates(settings.ca, settings.certificates, &settings.hosts, &resolver)
+        .await
+        .context("can't issue the certificates")?;
 
     let door = Arc::new(Door {
         tls: Tls::new(resolver)?,
@@ -95,7 +93,10 @@ pub fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Running> 
     let mut tasks = JoinSet::new();
     tasks.spawn({
         let told = shutdown.clone().told();
-        async move { manager.run(told).await }
+        async move {
+            told.await;
+            manager.shutdown().await;
+        }
     });
     let sockets = match settings.tunnel {
         Some(tunnel) => vec![(settings.https, Role::Visitors), (tunnel, Role::Connectors)],
@@ -118,6 +119,36 @@ pub fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Running> 
         });
     }
     Ok(Running { tasks, graceful, shutdown })
+}
+
+/// Returns when all certificates serve.
+async fn certificates(
+    ca: PrivateCa,
+    store: Option<DirectoryStore>,
+    hosts: &[String],
+    resolver: &Arc<Resolver>,
+) -> anyhow::Result<Manager> {
+    let mut manager = Manager::builder().private_ca(ca).resolver(Arc::clone(resolver));
+    if let Some(store) = store {
+        manager = manager.storage(store);
+    }
+    for host in hosts {
+        manager = manager.name(host.as_str());
+    }
+    let tunnel_names = presets::tunnel_names();
+    let manager = manager.names(tunnel_names.iter().map(ToString::to_string)).start().await?;
+    let mut events = manager.events();
+    let missing = |manager: &Manager| {
+        manager.snapshot().certificates.into_iter().find(|status| status.serial.is_none())
+    };
+    while let Some(status) = missing(&manager) {
+        if let Some(error) = status.last_error {
+            anyhow::bail!("`{:?}`: {}", status.names, error.text);
+        }
+        // Something happens for each certificate; what happened before this line is seen above.
+        let _ = timeout(Duration::from_millis(50), events.next()).await;
+    }
+    Ok(manager)
 }
 
 impl Running {

@@ -67,6 +67,11 @@ impl State {
         Ok(ca)
     }
 
+    /// Where certificates are kept over restarts: in this directory.
+    pub fn certificates(&self) -> DirectoryStore {
+        self.store.clone()
+    }
+
     /// Writes the authority's certificate where people and connectors find it, and says where.
     ///
     /// Whoever reads the file meanwhile sees the old one or the new one, whole.

@@ -1,0 +1,185 @@
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use crate::{
+    certificate::Certificate,
+    error::{Error, Kind, StorageError},
+    key::default_provider,
+    manager::stored::note_change,
+    name::Name,
+    record::{Record, Wish},
+    storage::{Key, Storage},
+};
+
+/// The certificates in a store, for people and tools beside a running [`Manager`](crate::Manager): what there is, and wishes,
+/// which some node fulfils within a minute.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use std::sync::Arc;
+/// use cert_manager::{Manager, manager::{Ledger, SelfSigned}, storage::MemoryStore};
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let manager = Manager::builder().issuer(SelfSigned::new()).storage(store.clone());
+/// let manager = manager.name("app.localhost").start().await?;
+///
+/// let ledger = Ledger::new(store);
+/// manager.shutdown().await; // all that is issued is stored now
+/// assert_eq!(ledger.list().await?.certificates[0].names, ["app.localhost".parse()?]);
+/// assert!(ledger.renew("app.localhost").await?);
+/// # Ok::<(), cert_manager::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    storage: Arc<dyn Storage>,
+}
+
+impl Ledger {
+    /// Looks into this store.
+    pub fn new(storage: impl Storage + 'static) -> Self {
+        Self { storage: Arc::new(storage) }
+    }
+
+    /// Lists all certificates, sorted by their names. Those that cannot be read are named apart.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_store`] if the store cannot be read at all.
+    pub async fn list(&self) -> Result<Listed, Error> {
+        let mut listed = Listed { certificates: Vec::new(), unreadable: Vec::new() };
+        for key in self.storage.list("certificates").await? {
+            match self.read(&key).await {
+                Ok(Some(record)) => listed.certificates.push(Stored::of(&record)),
+                Ok(None) => {}
+                Err(error) => listed.unreadable.push((key.to_string(), error)),
+            }
+        }
+        listed.certificates.sort_by(|one, other| one.names.cmp(&other.names));
+        Ok(listed)
+    }
+
+    /// Wishes that the certificate that carries `name` be renewed now. Says whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// If the name is refused, or the store fails.
+    pub async fn renew(&self, name: &str) -> Result<bool, Error> {
+        self.wish(name, Wish::Renew).await
+    }
+
+    /// Wishes that the certificate that carries `name` be replaced, because it is or will be revoked: its holder retries each
+    /// minute. Says whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// If the name is refused, or the store fails.
+    pub async fn replace(&self, name: &str) -> Result<bool, Error> {
+        self.wish(name, Wish::Replace).await
+    }
+
+    /// The certificate that carries `name`, with its key: for [`Issuer::revoke`](crate::manager::Issuer::revoke), for instance.
+    ///
+    /// # Errors
+    ///
+    /// If the name is refused, the certificate is damaged, or the store fails.
+    pub async fn find(&self, name: &str) -> Result<Option<Certificate>, Error> {
+        let found = self.find_record(name).await?;
+        found.map(|(_, record)| record.certificate(&default_provider())).transpose()
+    }
+
+    async fn wish(&self, name: &str, wish: Wish) -> Result<bool, Error> {
+        for _ in 0..ATTEMPTS {
+            let Some((key, _)) = self.find_record(name).await? else { return Ok(false) };
+            let Some(entry) = self.storage.get(&key).await? else { continue };
+            let Some(record) = Record::read(&key, &entry.value)? else { continue };
+            let value = record.with_wish(wish).write();
+            match self.storage.put(&key, &value, Some(entry.version)).await {
+                Err(StorageError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+                Ok(version) => {
+                    return note_change(&*self.storage, &key, version).await.map(|()| true);
+                }
+            }
+        }
+        Err(StorageError::Conflict.into())
+    }
+
+    async fn find_record(&self, name: &str) -> Result<Option<(Key, Record)>, Error> {
+        let name = name.parse::<Name>()?.to_string();
+        for key in self.storage.list("certificates").await? {
+            // Another one that cannot be read is no reason not to find this one.
+            if let Ok(Some(record)) = self.read(&key).await
+                && record.names.contains(&name)
+            {
+                return Ok(Some((key, record)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
+        let Some(entry) = self.storage.get(key).await? else { return Ok(None) };
+        match Record::read(key, &entry.value)? {
+            Some(record) => Ok(Some(record)),
+            None => Err(Kind::Storage(StorageError::Damaged {
+                key: key.to_string(),
+                version: entry.version,
+                reason: "it is no certificate",
+            })
+            .into()),
+        }
+    }
+}
+
+/// What [`Ledger::list`] found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Listed {
+    /// Those that can be read.
+    pub certificates: Vec<Stored>,
+    /// Those that cannot, by their names in the store, and why.
+    pub unreadable: Vec<(String, Error)>,
+}
+
+/// A certificate in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stored {
+    /// What it carries.
+    pub names: Vec<Name>,
+    /// Where it came from.
+    pub issuer: String,
+    /// In hexadecimal digits.
+    pub serial: String,
+    /// First second of its life.
+    pub not_before: SystemTime,
+    /// Last second of its life.
+    pub not_after: SystemTime,
+    /// When its renewal begins.
+    pub renew_at: Option<SystemTime>,
+    /// Whether a wish waits to be fulfilled.
+    pub is_wished: bool,
+}
+
+impl Stored {
+    fn of(record: &Record) -> Self {
+        let leaf = record.leaf();
+        Self {
+            names: record.names.iter().filter_map(|name| name.parse().ok()).collect(),
+            issuer: record.issuer.clone(),
+            serial: record.serial.clone(),
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            renew_at: crate::lifecycle::renew_at(leaf, record.window()),
+            is_wished: record.wish().is_some(),
+        }
+    }
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.names.iter().map(ToString::to_string).collect();
+        write!(f, "{} from {}", names.join(", "), self.issuer)
+    }
+}
+
+const ATTEMPTS: u32 = 8;

@@ -1,0 +1,194 @@
+//! The task that wakes when something is due, and those that it starts.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+use crate::{
+    error::Error,
+    manager::{
+        keeper::{Jump, Keeper},
+        status::{Event, chain},
+        stored::{Changes, read_changes},
+        tracked::Tracked,
+        worker::{Worker, World, until_stopped},
+    },
+    storage::{Key, Version},
+};
+
+#[derive(Debug)]
+pub(crate) struct Shell<W> {
+    pub(crate) worker: Worker<W>,
+    pub(crate) keeper: Mutex<Keeper>,
+    /// Something was added.
+    pub(crate) woken: Notify,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) in_flight: usize,
+    /// A longer sleep would not count the time during which the machine is suspended.
+    pub(crate) longest_pause: Duration,
+}
+
+/// How far the first round is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// How many certificates were looked at for the first time.
+    pub(crate) tried: usize,
+    /// How many certificates are served.
+    pub(crate) serving: usize,
+}
+
+/// What a task is done with.
+enum Done {
+    Certificate { tracked: Box<Tracked>, was_tried: bool, had: bool, wake_at: SystemTime },
+    Changes(Result<(Changes, Option<Version>), Error>),
+}
+
+impl<W: World> Shell<W> {
+    /// Works until the worker is stopped, then lets what is under way come to a place where it can be left.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let start = start();
+        let mut stopped = self.worker.stopped.clone();
+        let mut tasks = JoinSet::new();
+        let mut changes = ChangesSeen::default();
+        while !*stopped.borrow() {
+            let now = self.worker.world.now();
+            self.look_at_clocks(now, start.elapsed());
+            if changes.are_due(start.elapsed(), self.longest_pause) {
+                let shell = Arc::clone(&self);
+                tasks.spawn(
+                    async move { Done::Changes(read_changes(&*shell.worker.storage).await) },
+                );
+            }
+            self.start_due(&mut tasks, now);
+            let pause = self.pause(&tasks, now);
+            tokio::select! {
+                biased;
+                () = until_stopped(&mut stopped) => break,
+                Some(done) = tasks.join_next() => self.handle_done(done.ok(), &mut changes),
+                () = self.woken.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        while let Some(done) = tasks.join_next().await {
+            self.handle_done(done.ok(), &mut changes);
+        }
+    }
+
+    pub(crate) fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        // It is changed by whole values.
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_at_clocks(&self, wall: SystemTime, counted: Duration) {
+        let jump = self.keeper().observe(wall, counted);
+        let (is_forwards, by) = match jump {
+            Some(Jump::Forwards(by)) => (true, by),
+            Some(Jump::Backwards(by)) => (false, by),
+            None => return,
+        };
+        self.worker.teller.tell(Event::ClockJumped { is_forwards, by });
+    }
+
+    fn start_due(self: &Arc<Self>, tasks: &mut JoinSet<Done>, now: SystemTime) {
+        let free = self.in_flight.saturating_sub(tasks.len());
+        // Most want nothing: they need no task.
+        let glance = |tracked: &mut Tracked| self.worker.glance(tracked, now);
+        let due = self.keeper().take_due(now, free, glance);
+        for mut tracked in due {
+            let shell = Arc::clone(self);
+            tasks.spawn(async move {
+                let (was_tried, had) = (tracked.is_tried, tracked.record.is_some());
+                let wake_at = shell.worker.work(&mut tracked).await;
+                Done::Certificate { tracked, was_tried, had, wake_at }
+            });
+        }
+    }
+
+    fn pause(&self, tasks: &JoinSet<Done>, now: SystemTime) -> Duration {
+        if tasks.len() >= self.in_flight {
+            // One of them ends first.
+            return self.longest_pause;
+        }
+        let next = self.keeper().next_wake();
+        let until = next.map(|next| next.duration_since(now).unwrap_or_default());
+        until.unwrap_or(self.longest_pause).clamp(SHORTEST_PAUSE, self.longest_pause)
+    }
+
+    fn handle_done(&self, done: Option<Done>, changes: &mut ChangesSeen) {
+        let now = self.worker.world.now();
+        match done {
+            Some(Done::Certificate { tracked, was_tried, had, wake_at }) => {
+                let is_new = !had && tracked.record.is_some();
+                let is_first = !was_tried && tracked.is_tried;
+                let is_kept = self.keeper().finish(tracked, now, wake_at);
+                self.progress.send_if_modified(|progress| {
+                    progress.tried += usize::from(is_first);
+                    progress.serving += usize::from(is_new && is_kept);
+                    is_first || is_new
+                });
+            }
+            Some(Done::Changes(Ok((found, version)))) => {
+                let mut keeper = self.keeper();
+                for (key, version) in changes.handle(&found, version, &keeper) {
+                    keeper.mark_changed(&key, version, now);
+                }
+            }
+            Some(Done::Changes(Err(error))) => {
+                tracing::warn!(error = chain(&error), "cannot see what other nodes have changed");
+            }
+            // A task that panicked is our own bug; its certificate is looked at again after a restart only.
+            None => tracing::error!("the work for a certificate ended in a panic"),
+        }
+    }
+}
+
+/// What was seen of the changes of all nodes.
+#[derive(Debug, Default)]
+struct ChangesSeen {
+    count: Option<u64>,
+    version: Option<Version>,
+    next_look: Duration,
+}
+
+impl ChangesSeen {
+    fn are_due(&mut self, counted: Duration, pause: Duration) -> bool {
+        let are_due = counted >= self.next_look;
+        if are_due {
+            self.next_look = counted + pause;
+        }
+        are_due
+    }
+
+    /// Which certificates have to be read again.
+    fn handle(
+        &mut self,
+        found: &Changes,
+        version: Option<Version>,
+        keeper: &Keeper,
+    ) -> Vec<(Key, Option<Version>)> {
+        if self.count.is_some() && version == self.version {
+            return Vec::new();
+        }
+        self.version = version;
+        let Some(before) = self.count.replace(found.count()) else { return Vec::new() };
+        match found.since(before) {
+            Some(last) => last.into_iter().map(|(key, version)| (key, Some(version))).collect(),
+            None => keeper.keys().into_iter().map(|key| (key, None)).collect(),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the shell around the keeper")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+/// So that a mistake elsewhere cannot make it spin.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
