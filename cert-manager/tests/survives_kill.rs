@@ -92,6 +92,69 @@ fn killed_at_each_wait_and_started_again() {
     assert!(at > 10, "only {at} places to die");
 }
 
+/// The process with a manager that is killed. It does nothing unless the test below starts it.
+#[test]
+#[ignore = "needs pebble"]
+fn managing_child() {
+    let Ok(folder) = env::var("MANAGED_IN") else { return };
+    let folder = Path::new(&folder);
+    let store = DirectoryStore::open(folder.join("store")).unwrap();
+    let acme = Acme::builder(env::var("KILLED_DIRECTORY").unwrap(), store.clone())
+        .agree_to_terms(true)
+        .roots(fs::read(folder.join("roots.pem")).unwrap())
+        .solver(Arc::new(Files(folder.join("answers"))))
+        .build()
+        .unwrap();
+    let manager = cert_manager::Manager::builder()
+        .issuer(acme)
+        .storage(store)
+        .name(env::var("KILLED_NAME").unwrap())
+        .lease_life(std::time::Duration::from_secs(1));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { manager.start().await.unwrap().shutdown().await });
+}
+
+#[test]
+#[ignore = "needs pebble"]
+fn a_manager_killed_at_any_moment_and_started_again() {
+    let pebble = Pebble::start(&Settings::default());
+    let mut kept_keys = 0;
+    for at in 1..=12 {
+        let folder = pebble.folder.path().join(format!("managed-{at}"));
+        fs::create_dir_all(folder.join("answers")).unwrap();
+        fs::write(folder.join("roots.pem"), &pebble.roots).unwrap();
+        let server = serve(&pebble, folder.join("answers"));
+        let start = || {
+            Command::new(env::current_exe().unwrap())
+                .args(["--exact", "managing_child", "--ignored"])
+                .env("MANAGED_IN", &folder)
+                .env("KILLED_NAME", format!("managed-{at}.example"))
+                .env("KILLED_DIRECTORY", pebble.directory())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let mut child = start();
+        thread::sleep(std::time::Duration::from_millis(20 * u64::from(at)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let kept = attempt(&folder);
+        kept_keys += u32::from(kept.is_some());
+        assert!(start().wait().unwrap().success(), "it does not recover from death {at}");
+
+        // Reading it checks that key and chain belong together.
+        let certificate = certificate(&folder);
+        if let Some(key) = kept {
+            assert_eq!(certificate.key_pem().expose(), key, "death {at}: another key");
+        }
+        assert!(attempt(&folder).is_none(), "death {at}: the journal is left behind");
+        assert_eq!(issued(&pebble), at, "death {at}: paid for twice");
+        server.stop();
+    }
+    assert!(kept_keys > 0, "none died in the middle of an order");
+}
+
 /// Whether the child lived.
 fn run(pebble: &Pebble, folder: &Path, name: &str, kill_at: u32) -> bool {
     Command::new(env::current_exe().unwrap())
