@@ -87,13 +87,6 @@ impl fmt::Display for DecoyReason {
     }
 }
 
-impl DecoyReason {
-    /// Whether a guess counts although no guess can be right: else denied addresses would stand out.
-    pub(crate) fn is_counted(self) -> bool {
-        matches!(self, Self::Denied)
-    }
-}
-
 /// What a store keeps of a challenge. The count of tries and the mark "used" are the store's own.
 ///
 /// It holds no code: only an HMAC under a pepper that the store never sees. A store that does not live in
@@ -152,6 +145,12 @@ impl Challenge {
     /// Whether the browser that began the flow had signed in to the address before.
     pub fn is_known_device(&self) -> bool {
         self.is_known_device
+    }
+
+    /// Whether a guess takes nothing from the budgets, because a budget of mails or starts was spent and no mail went
+    /// out, so that none can be right. One at a denied address is charged like any other, or it would stand out.
+    pub fn is_free_of_charge(&self) -> bool {
+        self.decoy.is_some_and(|reason| reason != DecoyReason::Denied)
     }
 
     /// Where the flow was begun from.

@@ -285,10 +285,6 @@ impl<P: Purpose> Login<P> {
             return Ok(over(Reason::Expired));
         }
         if !challenge.is_answered_by(flow, input.digits()) {
-            if challenge.decoy.is_some_and(|reason| !reason.is_counted()) {
-                // No guess could win, so none takes of what is there for those that can.
-                core.store.forgive(&charges, now).await?;
-            }
             let is_last = number >= challenge.tries();
             return Ok(self.refuse(Some(id), Refusal::wrong(challenge), is_last));
         }

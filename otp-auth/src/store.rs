@@ -125,9 +125,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     }
 
     /// Takes from all budgets and then [reserves](Self::reserve) a try. What was taken is
-    /// [undone](Refund::Undone) where no try is granted.
+    /// [undone](Refund::Undone) where no try is granted, and where the try is
+    /// [free of charge](Challenge::is_free_of_charge).
     ///
-    /// This is the whole of a failed try: the fewer round trips, the better.
+    /// This is the whole of a failed try: the fewer round trips, the better. Whoever hangs up in between leaves
+    /// budgets taken, so a store that needs several goes on when its future is dropped.
     async fn guess(
         &self,
         charges: &[Charge<'_>],
@@ -141,15 +143,10 @@ pub trait Store: fmt::Debug + Send + Sync {
             }
         }
         let reserved = self.reserve(id, now).await?;
-        if !matches!(reserved, Reserved::Granted { .. }) {
+        if !reserved.is_charged() {
             undo(self, charges, now).await?;
         }
         Ok(Guess::Reserved(reserved))
-    }
-
-    /// Returns what a granted try took, where it turned out that no guess could have been right.
-    async fn forgive(&self, charges: &[Charge<'_>], now: Timestamp) -> Result<(), Error> {
-        undo(self, charges, now).await
     }
 
     /// [Consumes](Self::consume) and, if that is true, returns what led to it: it was a
@@ -273,6 +270,13 @@ pub enum Reserved {
     Expired,
     /// No such record, or no longer.
     Unknown,
+}
+
+impl Reserved {
+    /// Whether what the try took of budgets stays taken.
+    pub fn is_charged(&self) -> bool {
+        matches!(self, Self::Granted { challenge, .. } if !challenge.is_free_of_charge())
+    }
 }
 
 /// The answer of [`Store::guess`].

@@ -12,6 +12,7 @@ impl Challenge {
     /// milliseconds (8), client as IPv6 (16), flags (1: 1 for IPv4, 2 for a known device), digest (32), address (the rest, ASCII); numbers
     /// big-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
+        // A script in Redis knows 0 and 1.
         let decoy = match self.decoy {
             None => 0,
             Some(DecoyReason::Denied) => 1,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Time, Violation, ensure};
-use crate::challenge::{Challenge, ChallengeId};
+use crate::challenge::{Challenge, ChallengeId, DecoyReason};
 use crate::random::{Random, SystemRandom};
 use crate::store::{Charge, Guess, Inserted, Reserved, Store};
 use crate::throttle::{Budget, BudgetKey, Refund, Rule, Taken};
@@ -240,6 +240,7 @@ async fn guesses_are_charged(store: &dyn Store, now: Timestamp) -> Result<(), Vi
     }
     let is_kept = store.look(&mixed[0].key, &budget, now).await?.is_taken();
     ensure(is_kept, || "a refused guess was charged".into())?;
+    guesses_without_a_mail_are_free(store, &budget, now).await?;
     let accepted = store.accept(&charges, id, generation, now).await?;
     ensure(accepted, || "the right code was refused".into())?;
     let again = store.accept(&charges, id, generation, now).await?;
@@ -251,6 +252,34 @@ async fn guesses_are_charged(store: &dyn Store, now: Timestamp) -> Result<(), Vi
         ensure(!is_more, || "a success gave back more than it took".into())?;
     }
     tallies_stop(store, &budget, now).await
+}
+
+/// A guess that cannot be right takes a try and nothing else; one at a denied address is charged.
+async fn guesses_without_a_mail_are_free(
+    store: &dyn Store,
+    budget: &Budget,
+    now: Timestamp,
+) -> Result<(), Violation> {
+    let others = [DecoyReason::MailBudget, DecoyReason::MailShare, DecoyReason::NetworkMails];
+    for (decoy, is_charged) in
+        others.map(|decoy| (decoy, false)).into_iter().chain([(DecoyReason::Denied, true)])
+    {
+        let Sample { challenge } = Sample::fresh(now)?;
+        let challenge = Challenge { decoy: Some(decoy), ..challenge };
+        let _inserted = store.insert(&challenge, now).await?;
+        let charges = [Charge::take(fresh_key()?, budget)];
+        for expected in 1..=2 {
+            match store.guess(&charges, challenge.id(), now).await? {
+                Guess::Reserved(Reserved::Granted { number, .. }) if number == expected => {}
+                other => return Err(Violation::new(format!("a guess at a decoy gave {other:?}"))),
+            }
+        }
+        let is_left = store.look(&charges[0].key, budget, now).await?.is_taken();
+        ensure(is_left != is_charged, || {
+            format!("of guesses at a decoy ({decoy}) the budget has something left: {is_left}")
+        })?;
+    }
+    Ok(())
 }
 
 async fn tallies_stop(store: &dyn Store, budget: &Budget, now: Timestamp) -> Result<(), Violation> {

@@ -19,7 +19,8 @@ pub use self::directory::DirectoryOutbox;
 pub use self::event::{Failure, OutboxEvent, OutboxObserver};
 use self::queue::{Action, Limits, Queue};
 pub use self::store::{MemoryOutbox, OutboxStore};
-use super::{Job, MailCause, MailError, MailTemplate, Mailer};
+use super::{Job, MailCause, MailError, MailTemplate, Mailer, Silence};
+use crate::challenge::DecoyReason;
 use crate::error::Error;
 use crate::random::Random;
 use crate::seal::SealingKey;
@@ -39,7 +40,7 @@ use crate::timestamp::Timestamp;
 /// here no second code lives.
 ///
 /// Decoys are kept and taken out like any job, in the same steps and the same number of bytes; so `accept`
-/// may be awaited inside the answer.
+/// may be awaited inside the answer. Those of a network that begins too many flows are dropped at once.
 ///
 /// Temporary failures are tried again after 1, 2, 4 and at most 60 seconds, until the code ends. While the
 /// mailer cannot be reached, one mail is tried and the others wait. When too many wait, the one with the
@@ -119,6 +120,10 @@ impl Outbox {
     ///
     /// A dropped future keeps the job all the same.
     pub async fn accept(&self, job: Job, now: Timestamp) -> Result<(), Error> {
+        // A fact of the network and not of the address: its flood does not reach the store.
+        if job.silence() == Some(Silence::Decoy(DecoyReason::StartBudget)) {
+            return Ok(());
+        }
         let shared = Arc::clone(&self.shared);
         let kept = task::spawn(async move { shared.keep(job, now).await });
         kept.await.map_err(Error::store_unavailable)?

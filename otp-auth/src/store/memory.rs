@@ -231,7 +231,7 @@ impl Store for MemoryStore {
             }
         }
         let reserved = self.reserve_now(id, now);
-        if !matches!(reserved, Reserved::Granted { .. }) {
+        if !reserved.is_charged() {
             self.give_all_back(charges, Refund::Undone, now);
         }
         Ok(Guess::Reserved(reserved))

@@ -232,12 +232,20 @@ impl Queue {
         {
             self.give_up(number, Failure::Expired);
         }
-        if self.store_rests.is_over(now)
-            && let Some(number) = self.settled.pop_front()
-            && let Some(entry) = self.jobs.get(&number)
-        {
-            return Some(Action::Remove(number, entry.job.id().to_owned()));
+        // Mails first: what waits to be taken out is bounded, and may be many.
+        self.next_mail(now).or_else(|| self.next_removal(now))
+    }
+
+    fn next_removal(&mut self, now: Instant) -> Option<Action> {
+        if !self.store_rests.is_over(now) {
+            return None;
         }
+        let number = self.settled.pop_front()?;
+        let entry = self.jobs.get(&number)?;
+        Some(Action::Remove(number, entry.job.id().to_owned()))
+    }
+
+    fn next_mail(&mut self, now: Instant) -> Option<Action> {
         let number = loop {
             let (due, number) = self.due.first().copied()?;
             if due > now || self.in_flight >= self.parallel(now) {

@@ -170,7 +170,7 @@ return nil
 
 /// `KEYS` budgets, then the challenge; `ARGV` the rules of each. Gives number, record, issued and lifetime; or
 /// which budget has nothing, from 0; or -1 exhausted, -2 used, -3 expired, -4 unknown. Nothing is written
-/// unless a try is granted.
+/// unless a try is granted, and nothing to budgets if it is free of charge: byte 45, the record's second, is 2 or more.
 const GUESS: &str = r"
 local count = #KEYS - 1
 local values = redis.call('MGET', unpack(KEYS))
@@ -187,7 +187,9 @@ if used == 1 then return -2 end
 if now >= ends or now + 5000 < made then return -3 end
 if spent >= limit then return -1 end
 redis.call('SETRANGE', KEYS[count + 1], 0, string.char(spent + 1))
-for k = 1, count do redis.call('SET', KEYS[k], left[k], 'PXAT', at[k]) end
+if string.byte(value, 45) < 2 then
+    for k = 1, count do redis.call('SET', KEYS[k], left[k], 'PXAT', at[k]) end
+end
 return {spent + 1, string.sub(value, 44), issued, lifetime}
 ";
 
