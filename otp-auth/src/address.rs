@@ -11,7 +11,7 @@ use thiserror::Error as ThisError;
 ///
 /// [`as_str`](Self::as_str) is for delivery: local part as typed, domain as A-labels.
 /// [`key`](Self::key) is for comparison, budgets and policy: the same with the local part in ASCII lower
-/// case. Equality, order and hash use the key, so two spellings of one mailbox are one value.
+/// case. Equality and hash use the key, so two spellings of one mailbox are one value.
 ///
 /// Stricter than RFC 5321: the local part is an ASCII dot-atom of at most 64 bytes without `%` and `!`
 /// (source routing), the domain has two labels or more and no numeric last label, and the whole has at

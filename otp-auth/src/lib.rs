@@ -53,7 +53,8 @@
 //! | [`step_up`] | how strongly somebody is signed in, and asking for more |
 //! | [`session`] | issuer, verifiers, sessions, service tokens, revocation, signed state |
 //!
-//! No module reads a clock or opens a socket, but for the SMTP mailer and the stores in files and on servers.
+//! No module reads a clock or opens a socket, but for the outbox, the SMTP mailer, and the stores in files and on
+//! servers.
 //!
 //! # Features
 //!

@@ -21,7 +21,7 @@ use crate::timestamp::Timestamp;
 /// Each operation holds one of 16 locks at a time and never awaits, so its future is ready at once. Every
 /// table is bounded; at the bound new challenges are refused ([`Error::is_store_full`]) and budgets
 /// without an entry count as exhausted. An eighth more of both is kept for devices that have signed in before,
-/// so whoever fills a table shuts out strangers alone. Nothing live is evicted. Expired entries go as later ones arrive;
+/// so strangers who fill a table shut out strangers alone. Nothing live is evicted. Expired entries go as later ones arrive;
 /// the work is proportional to what expired.
 ///
 /// A restart forgets the budgets: whoever can make the process restart at will gets their guesses anew.
@@ -49,8 +49,8 @@ impl MemoryStoreLimits {
     }
 
     /// Budgets of strangers in use, about 150 bytes each. Default 400,000. Strangers who do all that the default
-    /// budgets allow have at most 400 in use from one network of IPv4 (/24), and 2,500 from one site of IPv6
-    /// (/48); failures at six digits, which the deployment bounds, have another 6,000 in all.
+    /// budgets allow, and sign in nowhere, have at most 400 in use from one network of IPv4 (/24), and 2,500 from
+    /// one site of IPv6 (/48); failures at six digits, which the deployment bounds, have another 6,000 in all.
     #[must_use]
     pub fn budgets(mut self, at_most: usize) -> Self {
         self.budgets = at_most;

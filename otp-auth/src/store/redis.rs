@@ -32,7 +32,8 @@ use crate::timestamp::Timestamp;
 ///
 /// Nothing but time removes a budget, so a flood of strangers grows the server by some 150 bytes for each budget
 /// that it brings into use, at most 400 for each network of IPv4 (/24) and 2,500 for each site of IPv6 (/48) by the
-/// default rules. A server that reaches its `maxmemory` refuses new ones, and with them logins.
+/// default rules, more if somebody there signs in again and again. A server that reaches its `maxmemory` refuses new
+/// ones, and with them logins.
 ///
 /// # Failover
 ///
