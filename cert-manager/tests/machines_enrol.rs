@@ -18,7 +18,7 @@ use cert_manager::{
         ClientConfig, RootCertStore, ServerConfig,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     },
-    storage::{MemoryStore, Storage as _},
+    storage::{Entry, Key, MemoryStore, Storage, Version, Work},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -35,11 +35,43 @@ fn authority(now: SystemTime) -> (PrivateCa, Enrolment) {
     (root, Enrolment::new(Arc::new(MemoryStore::new()), intermediate))
 }
 
+/// Lets everybody else read before anybody writes.
+#[derive(Debug)]
+struct Slow(MemoryStore);
+
+impl Storage for Slow {
+    fn get<'a>(&'a self, key: &'a Key) -> Work<'a, Option<Entry>> {
+        Box::pin(async move {
+            let found = self.0.get(key).await;
+            tokio::task::yield_now().await;
+            found
+        })
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a Key,
+        value: &'a [u8],
+        expected: Option<Version>,
+    ) -> Work<'a, Version> {
+        self.0.put(key, value, expected)
+    }
+
+    fn delete<'a>(&'a self, key: &'a Key, version: Version) -> Work<'a, ()> {
+        self.0.delete(key, version)
+    }
+
+    fn list<'a>(&'a self, folder: &'a str) -> Work<'a, Vec<Key>> {
+        self.0.list(folder)
+    }
+}
+
 #[tokio::test]
 async fn of_many_that_come_with_one_token_one_is_signed() {
     let now = SystemTime::now();
-    let (_, enrolment) = authority(now);
-    let enrolment = Arc::new(enrolment);
+    let root = PrivateCa::generate("Test root", now).unwrap();
+    let intermediate = Intermediate::issue(&root, "Test 1", now).unwrap();
+    let enrolment = Arc::new(Enrolment::new(Arc::new(Slow(MemoryStore::new())), intermediate));
     let grant = Grant::client(CLIENT).unwrap();
     let token = enrolment.invite(&grant, HOUR, now).await.unwrap();
     let key = PrivateKey::generate().unwrap();
