@@ -124,13 +124,12 @@ impl<P: Purpose> Login<P> {
         let keys = core.keys.current();
         let tag = address_tag(keys, &begin.address);
         let device = begin.device.as_deref();
-        let known =
-            device.and_then(|text| DeviceCookie::lane(text, &core.keys, &begin.address, now));
-        let lane = known.unwrap_or(Lane { tag, is_known_device: false });
-
+        let is_known_device = device
+            .is_some_and(|text| DeviceCookie::is_known(text, &core.keys, &begin.address, now));
         let network = Network::of(begin.asked.client);
-        let who = Who { address_tag: tag, is_known_device: lane.is_known_device, network };
-        let (decoy, length) = core.may_begin(who, begin.admission, now).await?;
+        let mut who = Who { address_tag: tag, is_known_device, network };
+        let (decoy, length) = core.may_begin(&mut who, begin.admission, now).await?;
+        let lane = Lane { tag, is_known_device: who.is_known_device };
         let (random, code) = core.draw(length)?;
         let (cookie, flow) = FlowCookie::seal(keys, P::NAME, &random, lane, length);
         let challenge = Challenge {
@@ -198,7 +197,7 @@ impl<P: Purpose> Login<P> {
         let network = Network::of(resend.client);
         let who =
             Who { address_tag: address_tag(flow.keys, &open.address), is_known_device, network };
-        if !is_known_device && core.length(who.address_tag, now).await? != flow.length {
+        if core.length(who, now).await? != flow.length {
             return Ok(None);
         }
         let charges: Vec<_> = budgets::of_mail(&core.settings, who).collect();
@@ -326,15 +325,20 @@ impl<P: Purpose> Login<P> {
 
 impl Core {
     /// Why no mail will go out, if none will, and how long the code is. Takes what it takes whatever the
-    /// admission.
+    /// admission. A known device whose lane is closed becomes a stranger.
     async fn may_begin(
         &self,
-        who: Who,
+        who: &mut Who,
         admission: Admission,
         now: Timestamp,
     ) -> Result<(Option<DecoyReason>, CodeLength), Error> {
-        let charges = budgets::of_begin(&self.settings, who);
-        let tally = self.store.tally(&charges, now).await?;
+        let mut charges = budgets::of_begin(&self.settings, *who);
+        let mut tally = self.store.tally(&charges, now).await?;
+        if budgets::is_lane_closed(&charges, &tally) {
+            who.is_known_device = false;
+            charges = budgets::of_begin(&self.settings, *who);
+            tally = self.store.tally(&charges, now).await?;
+        }
         if budgets::is_alarm(&charges, |at| !tally.is_taken(at)) {
             self.tell(&Event::UnderAttack);
         }
@@ -342,9 +346,9 @@ impl Core {
         Ok((decoy, budgets::length(&self.settings, &charges, &tally)))
     }
 
-    /// How long a stranger's code is at this moment.
-    async fn length(&self, address_tag: [u8; 16], now: Timestamp) -> Result<CodeLength, Error> {
-        let looks: Vec<_> = budgets::of_lengths(&self.settings, address_tag).collect();
+    /// How long a code is at this moment.
+    async fn length(&self, who: Who, now: Timestamp) -> Result<CodeLength, Error> {
+        let looks: Vec<_> = budgets::of_lengths(&self.settings, who).collect();
         let tally = self.store.tally(&looks, now).await?;
         Ok(budgets::length(&self.settings, &looks, &tally))
     }

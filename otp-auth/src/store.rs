@@ -19,7 +19,7 @@ pub use self::postgres::PostgresStore;
 pub use self::redis::RedisStore;
 use crate::challenge::{Challenge, ChallengeId};
 use crate::error::Error;
-use crate::throttle::{Budget, BudgetKey, Refund, Taken};
+use crate::throttle::{Budget, BudgetKey, Taken};
 use crate::timestamp::Timestamp;
 
 /// A store of challenges and budgets, shared by all nodes that serve one login.
@@ -100,33 +100,18 @@ pub trait Store: fmt::Debug + Send + Sync {
         &self,
         key: &BudgetKey,
         budget: &Budget,
-        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error>;
 
     /// Takes from or looks at several budgets, in this order, and stops at the first that has nothing to
     /// take. Looking never stops. What was taken [together](ChargeKind::TakeTogether) with the one that stops is
-    /// [undone](Refund::Undone).
+    /// given back.
     async fn tally(&self, charges: &[Charge<'_>], now: Timestamp) -> Result<Tally, Error> {
-        let mut tally = Tally::default();
-        for (index, charge) in charges.iter().enumerate() {
-            let answer = match charge.kind {
-                ChargeKind::Look => self.look(&charge.key, charge.budget, now).await?,
-                ChargeKind::Take | ChargeKind::TakeTogether => {
-                    self.take(&charge.key, charge.budget, now).await?
-                }
-            };
-            if !tally.push(charge.kind, answer) {
-                undo(self, taken_together(&charges[..index]), now).await?;
-                break;
-            }
-        }
-        Ok(tally)
+        tally_in_steps(self, charges, now).await
     }
 
     /// Takes from all budgets and then [reserves](Self::reserve) a try. What was taken is
-    /// [undone](Refund::Undone) where no try is granted, and where the try is
-    /// [free of charge](Challenge::is_free_of_charge).
+    /// given back where no try is granted, and where the try is [free of charge](Challenge::is_free_of_charge).
     ///
     /// This is the whole of a failed try: the fewer round trips, the better. Whoever hangs up in between leaves
     /// budgets taken, so a store that needs several goes on when its future is dropped.
@@ -136,21 +121,11 @@ pub trait Store: fmt::Debug + Send + Sync {
         id: ChallengeId,
         now: Timestamp,
     ) -> Result<Guess, Error> {
-        for (index, charge) in charges.iter().enumerate() {
-            if !self.take(&charge.key, charge.budget, now).await?.is_taken() {
-                undo(self, &charges[..index], now).await?;
-                return Ok(Guess::OverBudget { index });
-            }
-        }
-        let reserved = self.reserve(id, now).await?;
-        if !reserved.is_charged() {
-            undo(self, charges, now).await?;
-        }
-        Ok(Guess::Reserved(reserved))
+        guess_in_steps(self, charges, id, now).await
     }
 
-    /// [Consumes](Self::consume) and, if that is true, returns what led to it: it was a
-    /// [success](Refund::Succeeded). A refund that is lost costs the address one failure it did not make.
+    /// [Consumes](Self::consume) and, if that is true, gives back what led to it. What is lost on the way
+    /// costs the address one failure it did not make.
     async fn accept(
         &self,
         charges: &[Charge<'_>],
@@ -158,14 +133,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         generation: u32,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let is_first = self.consume(id, generation, now).await?;
-        if is_first {
-            for charge in charges {
-                let _lost =
-                    self.give_back(&charge.key, charge.budget, Refund::Succeeded, now).await;
-            }
-        }
-        Ok(is_first)
+        accept_in_steps(self, charges, id, generation, now).await
     }
 }
 
@@ -292,6 +260,65 @@ pub enum Guess {
     },
 }
 
+/// [`Store::tally`] by one call after the other.
+async fn tally_in_steps<S: Store + ?Sized>(
+    store: &S,
+    charges: &[Charge<'_>],
+    now: Timestamp,
+) -> Result<Tally, Error> {
+    let mut tally = Tally::default();
+    for (index, charge) in charges.iter().enumerate() {
+        let answer = match charge.kind {
+            ChargeKind::Look => store.look(&charge.key, charge.budget, now).await?,
+            ChargeKind::Take | ChargeKind::TakeTogether => {
+                store.take(&charge.key, charge.budget, now).await?
+            }
+        };
+        if !tally.push(charge.kind, answer) {
+            undo(store, taken_together(&charges[..index]), now).await?;
+            break;
+        }
+    }
+    Ok(tally)
+}
+
+/// [`Store::guess`] by one call after the other.
+async fn guess_in_steps<S: Store + ?Sized>(
+    store: &S,
+    charges: &[Charge<'_>],
+    id: ChallengeId,
+    now: Timestamp,
+) -> Result<Guess, Error> {
+    for (index, charge) in charges.iter().enumerate() {
+        if !store.take(&charge.key, charge.budget, now).await?.is_taken() {
+            undo(store, &charges[..index], now).await?;
+            return Ok(Guess::OverBudget { index });
+        }
+    }
+    let reserved = store.reserve(id, now).await?;
+    if !reserved.is_charged() {
+        undo(store, charges, now).await?;
+    }
+    Ok(Guess::Reserved(reserved))
+}
+
+/// [`Store::accept`] by one call after the other.
+async fn accept_in_steps<S: Store + ?Sized>(
+    store: &S,
+    charges: &[Charge<'_>],
+    id: ChallengeId,
+    generation: u32,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let is_first = store.consume(id, generation, now).await?;
+    if is_first {
+        for charge in charges {
+            let _lost = store.give_back(&charge.key, charge.budget, now).await;
+        }
+    }
+    Ok(is_first)
+}
+
 /// Gives everything back that was taken for a try which was not granted.
 async fn undo<S: Store + ?Sized>(
     store: &S,
@@ -299,7 +326,7 @@ async fn undo<S: Store + ?Sized>(
     now: Timestamp,
 ) -> Result<(), Error> {
     for charge in charges {
-        store.give_back(&charge.key, charge.budget, Refund::Undone, now).await?;
+        store.give_back(&charge.key, charge.budget, now).await?;
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ impl Rule {
     }
 }
 
-/// A pause after so many in a row without a success between them.
+/// A pause after so many in a row, with less than the pause between any two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InARow {
     limit: u32,
@@ -144,18 +144,23 @@ impl Budget {
         self.rules.iter().map(|rule| rule.most_within(window)).min().unwrap_or_default()
     }
 
-    /// Failed tries of one address, or of one known device: 10 in any hour (6 at once, then one each quarter of
-    /// an hour), 30 in any day (10 at once, then one each 72 minutes), and after 100 in a row none for 24
-    /// hours.
+    /// Strangers' failed tries of one address: 10 in any hour (6 at once, then one each quarter of an hour), 30 in
+    /// any day (10 at once, then one each 72 minutes).
+    ///
+    /// There is no pause after so many in a row: it would be the guesser who decides when the owner may not sign
+    /// in on a new device. Codes grow instead, after [20](Self::short_codes).
     pub fn failures() -> Self {
-        Self {
-            rules: vec![Rule::of(6, 6 * 900), Rule::of(10, DAY / 2)],
-            in_a_row: Some(InARow { limit: 100, pause: Duration::from_secs(DAY) }),
-        }
+        Self { rules: vec![Rule::of(6, 6 * 900), Rule::of(10, DAY / 2)], in_a_row: None }
     }
 
-    /// Failed tries of one address at codes of ordinary length: 20 at once and 20 a year, whoever makes
-    /// them. Codes are longer from then on. A success gives nothing back, so that the owner's sign-ins
+    /// Failed tries of one address by its known devices: as [`failures`](Self::failures), and after 100 in a row
+    /// none for 24 hours, in which they are strangers.
+    pub fn failures_of_known_devices() -> Self {
+        Self::failures().in_a_row(InARow { limit: 100, pause: Duration::from_secs(DAY) })
+    }
+
+    /// Failed tries of one address at codes of ordinary length, those of its known devices apart: 20 at once and
+    /// 20 a year. Codes are longer from then on. A success gives nothing back, so that the owner's sign-ins
     /// buy a guesser nothing.
     pub fn short_codes() -> Self {
         Self { rules: vec![Rule::of(20, 365 * DAY)], in_a_row: None }
@@ -219,9 +224,9 @@ impl Budget {
         Self { rules: vec![Rule::of(60, 600), Rule::of(500, DAY)], in_a_row: None }
     }
 
-    /// Flows begun by known devices from one network: 60 in ten minutes.
+    /// Flows for one address that its known devices begin: 20 in ten minutes, 200 a day.
     pub fn starts_of_known_devices() -> Self {
-        Self { rules: vec![Rule::of(60, 600)], in_a_row: None }
+        Self { rules: vec![Rule::of(20, 600), Rule::of(200, DAY)], in_a_row: None }
     }
 }
 
@@ -240,15 +245,6 @@ impl Taken {
     pub fn is_taken(&self) -> bool {
         matches!(self, Self::Taken)
     }
-}
-
-/// Why one is returned to a budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refund {
-    /// The thing did not happen after all: as if nothing had been taken.
-    Undone,
-    /// It was a success: nothing was taken, and the row of failures ends.
-    Succeeded,
 }
 
 /// What a state keeps numbers for.

@@ -11,7 +11,7 @@ use otp_auth::challenge::{Challenge, ChallengeId};
 use otp_auth::conformance::{Plan, SimulatedTime, Violation, check, pause};
 use otp_auth::error::Error;
 use otp_auth::store::{Inserted, MemoryStore, Reserved, Store};
-use otp_auth::throttle::{Budget, BudgetKey, BudgetState, Refund, Taken};
+use otp_auth::throttle::{Budget, BudgetKey, BudgetState, Taken};
 use otp_auth::timestamp::Timestamp;
 
 #[tokio::test]
@@ -219,11 +219,10 @@ impl Store for Broken {
         &self,
         key: &BudgetKey,
         budget: &Budget,
-        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut budget_state = self.state().budgets.get(key).copied().unwrap_or_default();
-        budget_state.give_back(budget, refund, now);
+        budget_state.give_back(budget, now);
         self.pause_if(Fault::GivesBackInTwoSteps).await;
         self.state().budgets.insert(*key, budget_state);
         Ok(())

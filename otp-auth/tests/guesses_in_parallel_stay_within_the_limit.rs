@@ -12,7 +12,7 @@ use otp_auth::challenge::{Challenge, ChallengeId};
 use otp_auth::error::Error;
 use otp_auth::login::{Admission, Login, Reason, Verdict};
 use otp_auth::store::{Inserted, MemoryStore, Reserved, Store};
-use otp_auth::throttle::{Budget, BudgetKey, Refund, Taken};
+use otp_auth::throttle::{Budget, BudgetKey, Taken};
 use otp_auth::timestamp::Timestamp;
 use otp_auth::{random::SystemRandom, secret::Pepper};
 use support::{START, Visitor, after};
@@ -198,9 +198,8 @@ impl Store for Naive {
         &self,
         key: &BudgetKey,
         budget: &Budget,
-        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.inner.give_back(key, budget, refund, now).await
+        self.inner.give_back(key, budget, now).await
     }
 }

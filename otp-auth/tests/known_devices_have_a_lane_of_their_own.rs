@@ -3,9 +3,15 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use otp_auth::challenge::{DecoyReason, DeviceCookie};
-use otp_auth::login::{Admission, Login, Reason, Refusal, Verdict};
-use support::{START, Visitor, after, is_counted, login, sign_in, sign_in_from};
+use otp_auth::login::{Admission, Event, Login, Observer, Reason, Refusal, Verdict};
+use otp_auth::random::SystemRandom;
+use otp_auth::store::MemoryStore;
+use otp_auth::throttle::{Budget, Rule};
+use support::{START, Visitor, after, builder, is_counted, login, sign_in, sign_in_from};
 
 const ALICE: &str = "alice@example.jp";
 
@@ -60,28 +66,69 @@ async fn a_besieged_address_opens_to_its_own_device_and_to_no_stranger() {
     assert!(matches!(right, Verdict::Proven(_)));
 }
 
-#[tokio::test]
-async fn a_device_has_budgets_too() {
-    let login = login();
-    let device = known_device(&login, ALICE, 0).await.expose();
-    let other = known_device(&login, ALICE, 60).await.expose();
-    let mut compared = 0;
-    for minute in 2..=20 {
-        let visitor = begin_with(&login, &device, minute * 61).await;
+/// Flows of five wrong guesses each: how many guesses counted, by the length of the code.
+async fn guesses_that_count(login: &Login, device: &str, flows: u64, pause: u64) -> [u32; 2] {
+    let mut counted = [0, 0];
+    for number in 0..flows {
+        let secs = 1_000 + number * pause;
+        let begin = sign_in(ALICE, Admission::Admitted).device(Some(device));
+        let (begun, dispatch) = login.begin(&begin, after(secs)).await.unwrap();
+        let length = begun.code_length.digits();
+        let visitor = Visitor::of((begun, dispatch));
+        let starts_with_zero = visitor.code.as_deref().is_some_and(|code| code.starts_with('0'));
+        let wrong = if starts_with_zero { "1" } else { "0" }.repeat(length);
         for _ in 0..5 {
-            let wrong = visitor.submit(&login, "999999", after(minute * 61)).await;
-            compared += usize::from(is_counted(&wrong));
+            let verdict = visitor.submit(login, &wrong, after(secs)).await;
+            counted[usize::from(length > 6)] += u32::from(is_counted(&verdict));
         }
     }
-    assert!((5..=10).contains(&compared), "{compared} within 20 minutes");
-    // Another device of the same address is not concerned.
-    let owner = begin_with(&login, &other, 3 * 3_600).await;
-    assert!(matches!(owner.submit(&login, owner.code(), after(10_801)).await, Verdict::Proven(_)));
+    counted
 }
 
-/// 60 flows in ten minutes instead of 30, counted apart.
+/// Somebody who has lost the mailbox keeps cookies of it, as many as they liked.
 #[tokio::test]
-async fn a_busy_office_of_known_devices_begins_more_flows() {
+async fn many_device_cookies_guess_no_more_than_one_and_the_computed_bound_covers_both_lanes() {
+    let login = login();
+    let mut devices = Vec::new();
+    for number in 0..20 {
+        devices.push(known_device(&login, ALICE, number * 20).await.expose());
+    }
+    let mut counted = [0, 0];
+    for round in 0..28 * 24 {
+        let device = &devices[round % devices.len()];
+        let [short, long] = guesses_that_count(&login, device, 1, 0).await;
+        counted = [counted[0] + short, counted[1] + long];
+    }
+    // At one moment: what either lane has at once.
+    assert!(counted[0] + counted[1] <= 12, "{counted:?}");
+    let [short, long] = guesses_that_count(&login, &devices[0], 28 * 24, 3_600).await;
+    assert!((30..=44).contains(&short), "two lanes of 20 and what a month refills: {short}");
+    let chance = f64::from(short) * 1e-6 + f64::from(long) * 1e-9;
+    assert!(chance < login.risk().of_one_address_in_a_year, "{short} {long}: {chance}");
+}
+
+/// What a device in wrong hands uses up is the devices' account. Its owner is a stranger then, not shut out.
+#[tokio::test]
+async fn a_device_whose_account_is_used_up_is_served_as_a_stranger() {
+    let login = login();
+    let stolen = known_device(&login, ALICE, 0).await.expose();
+    let own = known_device(&login, ALICE, 60).await.expose();
+    for minute in 2..4 {
+        let begin = sign_in_from(ALICE, Admission::Admitted, "198.51.100.1").device(Some(&stolen));
+        let visitor = Visitor::of(login.begin(&begin, after(minute * 60)).await.unwrap());
+        for _ in 0..3 {
+            let wrong = visitor.submit(&login, &visitor.wrong_code(), after(minute * 60)).await;
+            assert_eq!(reason(&wrong), Some(Reason::Wrong));
+        }
+    }
+    let owner = begin_with(&login, &own, 240).await;
+    let verdict = owner.submit(&login, owner.code(), after(250)).await;
+    assert!(matches!(verdict, Verdict::Proven(_)), "{verdict:?}");
+}
+
+/// An office shares one network: what one of its devices begins is no matter of the others.
+#[tokio::test]
+async fn known_devices_of_one_network_do_not_share_their_starts() {
     let login = login();
     let mut devices = Vec::new();
     for person in 0..70 {
@@ -93,13 +140,46 @@ async fn a_busy_office_of_known_devices_begins_more_flows() {
         };
         devices.push((address, login.device_cookie(&proven, START).unwrap().expose()));
     }
-    let mut mails = 0;
-    for (address, device) in &devices {
-        let begin = sign_in(address, Admission::Admitted).device(Some(device));
-        let (_, dispatch) = login.begin(&begin, after(86_400)).await.unwrap();
-        mails += usize::from(dispatch.mail().is_some());
+    let begin = |(address, device): &(String, String)| {
+        sign_in(address, Admission::Admitted).device(Some(device))
+    };
+    for _ in 0..100 {
+        let (_, _) = login.begin(&begin(&devices[0]), after(86_400)).await.unwrap();
     }
-    assert_eq!(mails, 60);
+    for device in &devices[1..] {
+        let (_, dispatch) = login.begin(&begin(device), after(86_400)).await.unwrap();
+        assert!(dispatch.mail().is_some());
+    }
+}
+
+/// Counts the flows of known devices.
+#[derive(Debug, Default)]
+struct Flows(AtomicUsize);
+
+impl Observer for Flows {
+    fn observe(&self, event: &Event<'_>) {
+        if matches!(event, Event::Asked { is_known_device: true, .. }) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A store that is full keeps room for known devices, so one mailbox must not fill that room, from wherever and
+/// with as many cookies as it likes.
+#[tokio::test]
+async fn one_address_begins_few_flows_as_a_known_device() {
+    let flows = Arc::new(Flows::default());
+    let random = Arc::new(SystemRandom::new());
+    let wide = Budget::try_new(vec![Rule::try_new(60_000, DeviceCookie::LIFETIME).unwrap()]);
+    let login = builder(Arc::new(MemoryStore::new()), random).mail_budget(wide.unwrap());
+    let login = login.observer(flows.clone()).build().unwrap();
+    let device = known_device(&login, ALICE, 0).await.expose();
+    for number in 0..2_000u32 {
+        let client = format!("10.{}.{}.1", number / 256, number % 256);
+        let begin = sign_in_from(ALICE, Admission::Admitted, &client).device(Some(&device));
+        let (_, _) = login.begin(&begin, after(100)).await.unwrap();
+    }
+    assert_eq!(flows.0.load(Ordering::Relaxed), 20);
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ async fn a_memory_store_that_strangers_have_filled_still_serves_known_devices() 
 /// What `MemoryStoreLimits::budgets` says.
 #[tokio::test]
 async fn a_network_brings_no_more_budgets_into_use_than_is_said() {
-    for (most, clients) in [(400, 1), (2_500, 256)] {
+    for (most, clients) in [(200, 1), (2_000, 256)] {
         let store = Arc::new(MemoryStore::new());
         // Failures at six digits are bounded for the deployment, and last longer.
         let login = builder(store.clone(), Arc::new(SystemRandom::new()));

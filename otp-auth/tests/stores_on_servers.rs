@@ -9,11 +9,12 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otp_auth::challenge::ChallengeId;
 use otp_auth::conformance::{Plan, Time as _, check};
 use otp_auth::login::{Admission, Login, LoginBuilder, Reason, Refusal, Verdict};
 use otp_auth::random::SystemRandom;
 use otp_auth::secret::Pepper;
-use otp_auth::store::{PostgresStore, RedisStore, Store};
+use otp_auth::store::{PostgresStore, RedisStore, Reserved, Store};
 use otp_auth::throttle::{Budget, Rule};
 use servers::{PATIENCE, Postgres, Redis, WallTime};
 use support::Visitor;
@@ -242,6 +243,59 @@ async fn a_used_code_stays_used_when_postgres_crashes() {
     let is_in = matches!(verdict, Verdict::Proven(_));
     let is_spent = verdict.refusal().is_some_and(|it| it.reason() == Reason::Used);
     assert!(is_in || is_spent, "{verdict:?}");
+}
+
+/// Whoever hangs up at any moment of a try that is not granted leaves nothing taken.
+#[tokio::test]
+#[ignore = "needs postgresql"]
+async fn hanging_up_at_any_moment_leaves_no_budget_of_postgres_taken() {
+    let server = Postgres::start().await;
+    let (store, login) = (postgres(&server).await, builder(postgres(&server).await));
+    let one = || {
+        let rule = Rule::try_new(1, Duration::from_secs(86_400)).unwrap();
+        Budget::try_new(vec![rule]).unwrap()
+    };
+    let login = login.danger_without_budgets().failure_budget(one()).build().unwrap();
+    let now = WallTime.now();
+    let mut is_answered = false;
+    for steps in 0.. {
+        let address = format!("user{steps}@example.jp");
+        let visitor = Visitor::begin(&login, &address, Admission::Admitted, now).await;
+        let id: ChallengeId = visitor.nonce.parse().unwrap();
+        while matches!(store.reserve(id, now).await.unwrap(), Reserved::Granted { .. }) {}
+        {
+            let submit = login.submit(&visitor.nonce, &visitor.cookie, visitor.code(), now);
+            let mut submit = std::pin::pin!(submit);
+            for _ in 0..steps {
+                let polled = std::future::poll_fn(|context| {
+                    std::task::Poll::Ready(submit.as_mut().poll(context))
+                });
+                if let std::task::Poll::Ready(answer) = polled.await {
+                    let reason = answer.unwrap().refusal().map(Refusal::reason);
+                    assert_eq!(reason, Some(Reason::Exhausted));
+                    is_answered = true;
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        // A budget that stays taken refuses the next try before the challenge is asked.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let given_back = async {
+            loop {
+                let verdict = visitor.submit(&login, visitor.code(), now).await;
+                if verdict.refusal().map(Refusal::reason) == Some(Reason::Exhausted) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, given_back).await.unwrap_or_else(|_| panic!("taken after {steps} steps"));
+        if is_answered {
+            assert!(steps > 2, "it waits now and then");
+            break;
+        }
+    }
 }
 
 #[tokio::test]

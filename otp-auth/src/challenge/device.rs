@@ -8,7 +8,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::flow::Lane;
 use super::{CLOCK_TOLERANCE, MalformedFlow, decode};
 use crate::address::EmailAddress;
 use crate::error::Error;
@@ -21,7 +20,8 @@ use crate::timestamp::Timestamp;
 /// Set it as a cookie for [`LIFETIME`](Self::LIFETIME) with `Secure`, `HttpOnly`, `SameSite=Strict`,
 /// `Path=/` and a `__Host-` name, and hand it to [`Begin::device`](crate::login::Begin::device). It is
 /// bound to its address, and is no factor: it proves nobody. It only puts the browser's tries on an
-/// account of their own, which strangers' tries do not touch. A store that is full refuses it like everybody.
+/// account that all known devices of the address share and strangers' tries do not touch. Where nothing is left
+/// on that account the browser is a stranger, so that a device in wrong hands takes no more than the account away.
 #[derive(Clone)]
 pub struct DeviceCookie {
     bytes: Zeroizing<[u8; COOKIE_BYTES]>,
@@ -57,28 +57,23 @@ impl DeviceCookie {
         Ok(Self { bytes, expires })
     }
 
-    /// The lane of the browser that sent `text`, if it is known for this address.
-    pub(crate) fn lane(
+    /// Whether the browser that sent `text` is known for this address.
+    pub(crate) fn is_known(
         text: &str,
         keys: &PepperKeys,
         address: &EmailAddress,
         now: Timestamp,
-    ) -> Option<Lane> {
-        let bytes: Zeroizing<[u8; COOKIE_BYTES]> = Zeroizing::new(decode(text).ok()?);
+    ) -> bool {
+        let Ok(bytes) = decode::<COOKIE_BYTES>(text).map(Zeroizing::new) else { return false };
         let (open, stored) = bytes.split_at(OPEN_BYTES);
-        let seal = keys.all().find_map(|keys| {
-            let seal = seal(keys, open, address);
-            bool::from(seal[..16].ct_eq(stored)).then_some(seal)
-        })?;
+        let mut seals = keys.all().map(|keys| seal(keys, open, address));
+        if !seals.any(|seal| bool::from(seal[..16].ct_eq(stored))) {
+            return false;
+        }
         let expires = open[ID_BYTES..].iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
         let expires = Timestamp::from_unix_millis(expires);
         // Set for the future by a clock that was wrong: a stranger again, rather than for ever known.
-        if now >= expires || expires.since(now) > Self::LIFETIME + CLOCK_TOLERANCE {
-            return None;
-        }
-        let mut tag = [0; 16];
-        tag.copy_from_slice(&seal[16..]);
-        Some(Lane { tag, is_known_device: true })
+        now < expires && expires.since(now) <= Self::LIFETIME + CLOCK_TOLERANCE
     }
 }
 

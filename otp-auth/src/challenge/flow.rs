@@ -115,7 +115,7 @@ impl OpenFlow<'_> {
     }
 }
 
-/// Whose failures are counted together: a stranger's by the address, a known device's by the device.
+/// Whose failures are counted together: those of strangers at an address, or those of its known devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lane {
     pub(crate) tag: [u8; 16],

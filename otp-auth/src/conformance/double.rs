@@ -11,7 +11,7 @@ use super::schedule::Dice;
 use crate::challenge::{Challenge, ChallengeId};
 use crate::error::Error;
 use crate::store::{Charge, Guess, Inserted, Reserved, Store, Tally};
-use crate::throttle::{Budget, BudgetKey, Refund, Taken};
+use crate::throttle::{Budget, BudgetKey, Taken};
 use crate::timestamp::Timestamp;
 
 /// Lets everybody else go first, once. A store that works in memory can place it between its own steps,
@@ -109,10 +109,9 @@ impl Store for InSteps {
         &self,
         key: &BudgetKey,
         budget: &Budget,
-        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.with_pauses(self.store.give_back(key, budget, refund, now)).await
+        self.with_pauses(self.store.give_back(key, budget, now)).await
     }
 }
 
@@ -164,10 +163,9 @@ impl Store for Joined {
         &self,
         key: &BudgetKey,
         budget: &Budget,
-        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.0.give_back(key, budget, refund, now).await
+        self.0.give_back(key, budget, now).await
     }
 
     async fn tally(&self, charges: &[Charge<'_>], now: Timestamp) -> Result<Tally, Error> {

@@ -12,7 +12,7 @@ use crate::login::{Admission, Begin, Login, Reason, Refusal, Resend, Verdict};
 use crate::random::SystemRandom;
 use crate::secret::Pepper;
 use crate::store::{Charge, Inserted, Store};
-use crate::throttle::{Budget, Refund, Rule};
+use crate::throttle::{Budget, Rule};
 
 /// All races, each in the order of this seed.
 pub(super) async fn check(
@@ -156,8 +156,7 @@ async fn refunds(store: &dyn Store, time: &dyn Time, seed: u64) -> Result<(), Vi
         let id = sample.challenge.id();
         tasks.push(Box::pin(async move { store.accept(charges, id, 0, now).await.map(|_| 0) }));
     }
-    let undone =
-        async move { store.give_back(&key, budget, Refund::Undone, now).await.map(|()| 0) };
+    let undone = async move { store.give_back(&key, budget, now).await.map(|()| 0) };
     tasks.push(Box::pin(undone));
     for _ in 0..4 {
         tasks.push(Box::pin(async move { store.guess(charges, absent, now).await.map(|_| 0) }));

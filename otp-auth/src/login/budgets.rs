@@ -7,7 +7,7 @@ use crate::code::CodeLength;
 use crate::store::{Charge, ChargeKind, Tally};
 use crate::throttle::{BudgetKey, Kind, Network};
 
-/// Whose budgets: the address (for a stranger) or the device, and the network of the client.
+/// Whose budgets: those of strangers at the address or those of its known devices, and the client's network.
 #[derive(Clone, Copy)]
 pub(super) struct Who {
     pub(super) address_tag: [u8; 16],
@@ -18,12 +18,13 @@ pub(super) struct Who {
 /// Asked at the beginning of a flow: how long codes are, whether the network may begin, whether a mail may go.
 pub(super) fn of_begin(settings: &Settings, who: Who) -> Vec<Charge<'_>> {
     let mut charges = Vec::with_capacity(8);
-    let starts = BudgetKey::starts(who.network, who.is_known_device);
+    charges.extend(of_lengths(settings, who));
     if who.is_known_device {
-        charges.push(Charge::take(starts, &settings.device_starts));
+        let tag = who.address_tag;
+        charges.push(Charge::look(BudgetKey::failures(tag, true), settings.failures(true)));
+        charges.push(Charge::take(BudgetKey::device_starts(tag), &settings.device_starts));
     } else {
-        charges.extend(of_lengths(settings, who.address_tag));
-        charges.push(Charge::take(starts, &settings.starts));
+        charges.push(Charge::take(BudgetKey::starts(who.network), &settings.starts));
         let site = who.network.site().map(BudgetKey::site_starts);
         charges.extend(site.map(|site| Charge::take(site, &settings.site_starts)));
     }
@@ -31,18 +32,19 @@ pub(super) fn of_begin(settings: &Settings, who: Who) -> Vec<Charge<'_>> {
     charges
 }
 
-/// Looks at what says how long a stranger's code is.
-pub(super) fn of_lengths(settings: &Settings, tag: [u8; 16]) -> impl Iterator<Item = Charge<'_>> {
+/// Looks at what says how long a code is.
+pub(super) fn of_lengths(settings: &Settings, who: Who) -> impl Iterator<Item = Charge<'_>> {
+    let Who { address_tag, is_known_device, .. } = who;
     let of_all = |length| BudgetKey::failures_of_all(length);
     let short = is_short(settings.length).then(|| {
-        [
-            Charge::look(BudgetKey::short_codes(tag), &settings.short_codes),
-            Charge::look(of_all(settings.length), &settings.short_codes_of_all),
-        ]
+        let key = BudgetKey::short_codes(address_tag, is_known_device);
+        Charge::look(key, &settings.short_codes)
     });
-    let nine = (settings.length != CodeLength::Twelve)
+    let short_of_all = (is_short(settings.length) && !is_known_device)
+        .then(|| Charge::look(of_all(settings.length), &settings.short_codes_of_all));
+    let nine_of_all = (settings.length != CodeLength::Twelve && !is_known_device)
         .then(|| Charge::look(of_all(CodeLength::Nine), &settings.nine_digits_of_all));
-    short.into_iter().flatten().chain(nine)
+    short.into_iter().chain(short_of_all).chain(nine_of_all)
 }
 
 /// Taken for a mail: of the network, of its share in the address's mails, and of the address; or of the device.
@@ -65,15 +67,15 @@ pub(super) fn of_guess<'a>(settings: &'a Settings, flow: &OpenFlow<'_>) -> Vec<C
     let Lane { tag, is_known_device } = flow.lane;
     let mut charges = Vec::with_capacity(6);
     let failures = BudgetKey::failures(tag, is_known_device);
-    charges.push(Charge::take(failures, &settings.failures));
-    if is_known_device {
-        return charges;
-    }
+    charges.push(Charge::take(failures, settings.failures(is_known_device)));
     if is_short(flow.length) {
-        charges.push(Charge::take(BudgetKey::short_codes(tag), &settings.short_codes));
+        let short_codes = BudgetKey::short_codes(tag, is_known_device);
+        charges.push(Charge::take(short_codes, &settings.short_codes));
     }
-    let of_all = BudgetKey::failures_of_all(flow.length);
-    charges.push(Charge::take(of_all, settings.failures_of_all(flow.length)));
+    if !is_known_device {
+        let of_all = BudgetKey::failures_of_all(flow.length);
+        charges.push(Charge::take(of_all, settings.failures_of_all(flow.length)));
+    }
     charges
 }
 
@@ -94,7 +96,7 @@ pub(super) fn of_success<'a>(
 pub(super) fn length(settings: &Settings, charges: &[Charge<'_>], tally: &Tally) -> CodeLength {
     let mut length = settings.length;
     let looks = charges.iter().enumerate().filter(|(_, it)| it.kind == ChargeKind::Look);
-    for (at, charge) in looks {
+    for (at, charge) in looks.filter(|(_, it)| it.key.kind != Kind::DeviceFailures) {
         let is_about = charge.key == BudgetKey::failures_of_all(CodeLength::Nine);
         let is_about = if is_about { length == CodeLength::Nine } else { is_short(length) };
         if is_about && !tally.is_taken(at) {
@@ -102,6 +104,13 @@ pub(super) fn length(settings: &Settings, charges: &[Charge<'_>], tally: &Tally)
         }
     }
     length
+}
+
+/// Whether the known devices of an address have nothing left of what is theirs.
+pub(super) fn is_lane_closed(charges: &[Charge<'_>], tally: &Tally) -> bool {
+    let is_needed =
+        |it: &Charge<'_>| it.key.is_of_known_device() && it.key.kind != Kind::DeviceShortCodes;
+    charges.iter().enumerate().any(|(at, it)| is_needed(it) && !tally.is_taken(at))
 }
 
 /// Why no mail goes out, as far as budgets say.
@@ -121,7 +130,7 @@ pub(super) fn refusal(refused: &Charge<'_>) -> (Reason, bool) {
     let is_last = refused.key == BudgetKey::failures_of_all(CodeLength::Twelve);
     match refused.key.kind {
         Kind::AllFailures if is_last => (Reason::DeploymentBudget, false),
-        Kind::AllFailures | Kind::ShortCodes => (Reason::ShortCode, true),
+        Kind::AllFailures | Kind::ShortCodes | Kind::DeviceShortCodes => (Reason::ShortCode, true),
         _ => (Reason::FailureBudget, false),
     }
 }

@@ -10,7 +10,8 @@ use crate::throttle::Budget;
 ///
 /// A guess at a code of *d* digits hits with 10^-*d*, and the number of guesses is what the budgets let
 /// pass, so each bound is a sum over guesses (Boole's inequality): no assumption about the attacker, but
-/// that they read no mail and have no browser that has signed in before.
+/// that they read no mail. The first counts what strangers and known devices of the address guess together, so
+/// it holds against whoever once had the mailbox; the second counts strangers.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::throttle::Budget;
 /// let random = SystemRandom::new();
 /// let (pepper, host) = (Pepper::generate(&random)?, "auth.example.jp".parse()?);
 /// let login = Login::builder(Arc::new(MemoryStore::new()), pepper, Arc::new(random), host).build()?;
-/// println!("{}", login.risk()); // 4.7e-5 a year for one address, 8.9e-4 a day for any
+/// println!("{}", login.risk()); // 9.5e-5 a year for one address, 8.9e-4 a day for any
 /// assert!(login.risk().of_one_address_in_a_year <= 1e-4);
 /// assert!(login.risk().of_any_address_in_a_day <= 1e-3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -35,18 +36,16 @@ pub struct Risk {
 impl Risk {
     /// Computes both from the settings of a login.
     ///
-    /// `ordinary` is the length of codes, `failures` and `short_codes` are the budgets of failed tries of one
-    /// address, in all and at codes of ordinary length; codes have nine digits once the latter is spent. `of_all`
+    /// `ordinary` is the length of codes, `failures` are the budgets of failed tries of one address by strangers and
+    /// by its known devices, `short_codes` that of either at codes of ordinary length; codes have nine digits once the latter is spent. `of_all`
     /// are the budgets of failed tries of all strangers: at codes of ordinary length, of nine digits, of twelve.
     pub fn compute(
         ordinary: CodeLength,
-        failures: &Budget,
+        failures: [&Budget; 2],
         short_codes: &Budget,
         of_all: [&Budget; 3],
     ) -> Self {
-        let all = count(failures.most_within(YEAR));
         let is_short = ordinary.digits() < CodeLength::Nine.digits();
-        let at_short = if is_short { count(short_codes.most_within(YEAR)).min(all) } else { 0.0 };
         // Whoever guesses at addresses that are not admitted guesses at decoys, which nothing opens.
         let lengths = [ordinary, CodeLength::Nine, CodeLength::Twelve];
         let day = lengths.into_iter().zip(of_all).enumerate().map(|(tier, (length, budget))| {
@@ -56,9 +55,13 @@ impl Risk {
             guesses * chance(length)
         });
         let long = if is_short { CodeLength::Nine } else { ordinary };
-        let year = at_short * chance(ordinary) + (all - at_short) * chance(long);
+        let year = failures.map(|failures| {
+            let all = count(failures.most_within(YEAR));
+            let at_short = if is_short { count(short_codes.most_within(YEAR)) } else { 0.0 };
+            at_short.min(all) * chance(ordinary) + (all - at_short).max(0.0) * chance(long)
+        });
         Self {
-            of_one_address_in_a_year: year.min(1.0),
+            of_one_address_in_a_year: year.iter().sum::<f64>().min(1.0),
             of_any_address_in_a_day: day.sum::<f64>().min(1.0),
         }
     }
@@ -95,12 +98,12 @@ mod tests {
     fn of_all(short: &Budget) -> Risk {
         let (nine, twelve) = (Budget::nine_digits_of_all(), Budget::twelve_digits_of_all());
         let (failures, short_codes) = (Budget::failures(), Budget::short_codes());
-        Risk::compute(CodeLength::Six, &failures, &short_codes, [short, &nine, &twelve])
+        Risk::compute(CodeLength::Six, [&failures; 2], &short_codes, [short, &nine, &twelve])
     }
 
     fn of_length(length: CodeLength, failures: &Budget, short: &Budget) -> Risk {
         let (nine, twelve) = (Budget::nine_digits_of_all(), Budget::twelve_digits_of_all());
-        Risk::compute(length, failures, short, [&Budget::short_codes_of_all(), &nine, &twelve])
+        Risk::compute(length, [failures; 2], short, [&Budget::short_codes_of_all(), &nine, &twelve])
     }
 
     fn close(found: f64, expected: f64) {
@@ -110,11 +113,11 @@ mod tests {
     #[test]
     fn the_defaults_keep_both_bounds() {
         let risk = of_all(&Budget::short_codes_of_all());
-        // 40 guesses at six digits and 7,270 at nine.
-        close(risk.of_one_address_in_a_year, 40e-6 + 7_270e-9);
+        // 40 guesses at six digits and 7,270 at nine, by strangers and by known devices.
+        close(risk.of_one_address_in_a_year, 2.0 * (40e-6 + 7_270e-9));
         // 600 at six, 200,000 at nine, 86.4 million at twelve.
         close(risk.of_any_address_in_a_day, 600e-6 + 200_000e-9 + 86.4e6 * 1e-12);
-        assert_eq!(risk.to_string(), "4.7e-5 a year for one address, 8.9e-4 a day for any");
+        assert_eq!(risk.to_string(), "9.5e-5 a year for one address, 8.9e-4 a day for any");
     }
 
     /// Notes, section 1.6: five for each code and a new code each minute is 0.93 a year.

@@ -46,16 +46,22 @@ impl LoginBuilder {
         self
     }
 
-    /// How many tries of one address, or of one known device, may fail. Default [`Budget::failures`]:
-    /// 10 an hour, 30 a day, and a pause of a day after 100 in a row. Guesses at a flow that got no mail because
-    /// a budget of mails was spent do not count, since they cannot win.
+    /// How many tries of one address by strangers may fail. Default [`Budget::failures`]: 10 an hour, 30 a day.
+    /// Guesses at a flow that got no mail because a budget of mails was spent do not count, since they cannot win.
     pub fn failure_budget(mut self, budget: Budget) -> Self {
         self.settings.failures = budget;
         self
     }
 
-    /// How many tries of one address may fail before its codes have nine digits. Default
-    /// [`Budget::short_codes`]: 20, and 20 a year.
+    /// How many by its known devices may. Default [`Budget::failures_of_known_devices`]: as many, and a pause of a
+    /// day after 100 in a row.
+    pub fn known_device_failure_budget(mut self, budget: Budget) -> Self {
+        self.settings.device_failures = budget;
+        self
+    }
+
+    /// How many tries of one address may fail before its codes have nine digits, those of strangers and of known
+    /// devices counted apart. Default [`Budget::short_codes`]: 20, and 20 a year.
     pub fn short_code_budget(mut self, budget: Budget) -> Self {
         self.settings.short_codes = budget;
         self
@@ -118,8 +124,8 @@ impl LoginBuilder {
         self
     }
 
-    /// How many flows known devices begin from one network. Default
-    /// [`Budget::starts_of_known_devices`]: 60 in 10 minutes.
+    /// How many flows for one address its known devices begin. Default
+    /// [`Budget::starts_of_known_devices`]: 20 in 10 minutes, 200 a day.
     pub fn known_device_start_budget(mut self, budget: Budget) -> Self {
         self.settings.device_starts = budget;
         self
@@ -146,6 +152,7 @@ impl LoginBuilder {
     pub fn danger_without_budgets(self) -> Self {
         let wide = Budget::without_end();
         self.failure_budget(wide.clone())
+            .known_device_failure_budget(wide.clone())
             .short_code_budget(wide.clone())
             .deployment_budget(wide.clone())
             .nine_digit_budget(wide.clone())
@@ -213,6 +220,7 @@ pub(super) struct Settings {
     pub(super) tries: u32,
     pub(super) length: CodeLength,
     pub(super) failures: Budget,
+    pub(super) device_failures: Budget,
     pub(super) short_codes: Budget,
     pub(super) short_codes_of_all: Budget,
     pub(super) nine_digits_of_all: Budget,
@@ -230,7 +238,13 @@ impl Settings {
     pub(super) fn risk(&self) -> Risk {
         let of_all = [CodeLength::Six, CodeLength::Nine, CodeLength::Twelve];
         let of_all = of_all.map(|length| self.failures_of_all(length));
-        Risk::compute(self.length, &self.failures, &self.short_codes, of_all)
+        let failures = [&self.failures, &self.device_failures];
+        Risk::compute(self.length, failures, &self.short_codes, of_all)
+    }
+
+    /// Failed tries of an address.
+    pub(super) fn failures(&self, is_known_device: bool) -> &Budget {
+        if is_known_device { &self.device_failures } else { &self.failures }
     }
 
     /// Failed tries of all strangers at codes of this length.
@@ -250,6 +264,7 @@ impl Default for Settings {
             tries: 5,
             length: CodeLength::Six,
             failures: Budget::failures(),
+            device_failures: Budget::failures_of_known_devices(),
             short_codes: Budget::short_codes(),
             short_codes_of_all: Budget::short_codes_of_all(),
             nine_digits_of_all: Budget::nine_digits_of_all(),

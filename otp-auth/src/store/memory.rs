@@ -13,7 +13,7 @@ use self::challenges::Challenges;
 use super::{Charge, ChargeKind, Guess, Inserted, Reserved, Store, Tally, taken_together};
 use crate::challenge::{Challenge, ChallengeId};
 use crate::error::Error;
-use crate::throttle::{Budget, BudgetKey, Refund, Taken};
+use crate::throttle::{Budget, BudgetKey, Taken};
 use crate::timestamp::Timestamp;
 
 /// Keeps challenges and budgets in the memory of one process: right for one node, lost with it.
@@ -49,7 +49,7 @@ impl MemoryStoreLimits {
     }
 
     /// Budgets of strangers in use, about 150 bytes each. Default 400,000. Strangers who do all that the default
-    /// budgets allow, and sign in nowhere, have at most 400 in use from one network of IPv4 (/24), and 2,500 from
+    /// budgets allow, and sign in nowhere, have at most 200 in use from one network of IPv4 (/24), and 2,000 from
     /// one site of IPv6 (/48); failures at six digits, which the deployment bounds, have another 6,000 in all.
     #[must_use]
     pub fn budgets(mut self, at_most: usize) -> Self {
@@ -126,9 +126,9 @@ impl MemoryStore {
         shard.consume(id, generation, now)
     }
 
-    fn give_all_back(&self, charges: &[Charge<'_>], refund: Refund, now: Timestamp) {
+    fn give_all_back(&self, charges: &[Charge<'_>], now: Timestamp) {
         for charge in charges {
-            self.budgets(&charge.key, now).give_back(&charge.key, charge.budget, refund, now);
+            self.budgets(&charge.key, now).give_back(&charge.key, charge.budget, now);
         }
     }
 }
@@ -192,10 +192,9 @@ impl Store for MemoryStore {
         &self,
         key: &BudgetKey,
         budget: &Budget,
-        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.budgets(key, now).give_back(key, budget, refund, now);
+        self.budgets(key, now).give_back(key, budget, now);
         Ok(())
     }
 
@@ -211,7 +210,7 @@ impl Store for MemoryStore {
                 }
             };
             if !tally.push(charge.kind, answer) {
-                self.give_all_back(taken_together(&charges[..index]), Refund::Undone, now);
+                self.give_all_back(taken_together(&charges[..index]), now);
                 break;
             }
         }
@@ -226,13 +225,13 @@ impl Store for MemoryStore {
     ) -> Result<Guess, Error> {
         for (index, charge) in charges.iter().enumerate() {
             if !self.take_now(&charge.key, charge.budget, now).is_taken() {
-                self.give_all_back(&charges[..index], Refund::Undone, now);
+                self.give_all_back(&charges[..index], now);
                 return Ok(Guess::OverBudget { index });
             }
         }
         let reserved = self.reserve_now(id, now);
         if !reserved.is_charged() {
-            self.give_all_back(charges, Refund::Undone, now);
+            self.give_all_back(charges, now);
         }
         Ok(Guess::Reserved(reserved))
     }
@@ -246,7 +245,7 @@ impl Store for MemoryStore {
     ) -> Result<bool, Error> {
         let is_first = self.consume_now(id, generation, now);
         if is_first {
-            self.give_all_back(charges, Refund::Succeeded, now);
+            self.give_all_back(charges, now);
         }
         Ok(is_first)
     }

@@ -1,25 +1,25 @@
 //! The store of several nodes: Postgres 12 or later.
 
+mod lane;
 mod statements;
+mod steps;
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
-use tokio::time::timeout;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Row, Socket, Statement};
+use tokio_postgres::{Config, NoTls, Socket};
 
-use self::statements::Statements;
-use super::{Inserted, Reserved, Store};
+use self::lane::{Dial, Lane};
+use self::steps::Steps;
+use super::{
+    Charge, ChargeKind, Guess, Inserted, Reserved, Store, Tally, accept_in_steps, guess_in_steps,
+    tally_in_steps,
+};
 use crate::challenge::{Challenge, ChallengeId};
 use crate::error::Error;
-use crate::throttle::{Budget, BudgetKey, Refund, Rule, Taken};
+use crate::throttle::{Budget, BudgetKey, Taken};
 use crate::timestamp::Timestamp;
 
 /// Keeps challenges and budgets in Postgres 12 or later, in the two tables of [`SCHEMA`](Self::SCHEMA).
@@ -33,12 +33,12 @@ use crate::timestamp::Timestamp;
 /// they broke; what was under way then is an unknown answer and is never repeated. Leave the isolation
 /// level at `read committed`.
 ///
+/// What takes several statements (a beginning, a try, a success) goes on to its end when its future is dropped,
+/// so that nobody who hangs up leaves a budget taken.
+///
 /// Nothing is removed by itself: call [`sweep`](Self::sweep) each minute.
 pub struct PostgresStore {
-    /// For steps that may be forgotten in a crash.
-    quick: Lane,
-    /// For those that must not.
-    durable: Lane,
+    steps: Steps,
 }
 
 impl PostgresStore {
@@ -81,12 +81,12 @@ impl PostgresStore {
                 Ok(client)
             })
         });
-        let store = Self {
-            quick: Lane::new(&config, &dial, "off"),
-            durable: Lane::new(&config, &dial, "on"),
+        let steps = Steps {
+            quick: Arc::new(Lane::new(&config, &dial, "off")),
+            durable: Arc::new(Lane::new(&config, &dial, "on")),
         };
-        store.quick.connections[0].check().await?;
-        Ok(store)
+        steps.quick.connections[0].check().await?;
+        Ok(Self { steps })
     }
 
     /// Creates the tables where they are absent.
@@ -95,7 +95,8 @@ impl PostgresStore {
     ///
     /// The server is away, or the user may not.
     pub async fn create_tables(&self) -> Result<(), Error> {
-        let client = (self.quick.dial)(self.quick.config.clone());
+        let quick = &self.steps.quick;
+        let client = (quick.dial)(quick.config.clone());
         let client = client.await.map_err(Error::store_unavailable)?;
         client.batch_execute(Self::SCHEMA).await.map_err(Error::store_unavailable)
     }
@@ -107,8 +108,9 @@ impl PostgresStore {
     ///
     /// The server is away.
     pub async fn sweep(&self) -> Result<u64, Error> {
-        let challenges = self.quick.execute(|it| &it.sweep_challenges, &[]).await?;
-        Ok(challenges + self.quick.execute(|it| &it.sweep_budgets, &[]).await?)
+        let quick = &self.steps.quick;
+        let challenges = quick.execute(|it| &it.sweep_challenges, &[]).await?;
+        Ok(challenges + quick.execute(|it| &it.sweep_budgets, &[]).await?)
     }
 }
 
@@ -121,252 +123,99 @@ impl fmt::Debug for PostgresStore {
 
 #[async_trait]
 impl Store for PostgresStore {
-    async fn insert(&self, challenge: &Challenge, _now: Timestamp) -> Result<Inserted, Error> {
-        let id = challenge.id();
-        let record = challenge.to_bytes();
-        let generation = i64::from(challenge.generation());
-        let tries = i16::from(challenge.tries);
-        let issued = to_i64(challenge.issued().as_unix_millis());
-        let lifetime = i64::from(challenge.lifetime_millis);
-        let values: [&(dyn ToSql + Sync); 6] =
-            [&&id.as_bytes()[..], &record, &generation, &tries, &issued, &lifetime];
-        let created = self.quick.execute(|it| &it.insert, &values).await?;
-        Ok(if created == 1 { Inserted::Inserted } else { Inserted::Exists })
+    async fn insert(&self, challenge: &Challenge, now: Timestamp) -> Result<Inserted, Error> {
+        self.steps.insert(challenge, now).await
     }
 
-    async fn look_up(&self, id: ChallengeId, _now: Timestamp) -> Result<Option<Challenge>, Error> {
-        let row = self.quick.query(|it| &it.look_up, &[&&id.as_bytes()[..]]).await?;
-        row.map(|row| read(id, &row, 0)).transpose()
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<Challenge>, Error> {
+        self.steps.look_up(id, now).await
     }
 
-    async fn reserve(&self, id: ChallengeId, _now: Timestamp) -> Result<Reserved, Error> {
-        let row = self.quick.query(|it| &it.reserve, &[&&id.as_bytes()[..]]).await?;
-        let Some(row) = row else { return Ok(Reserved::Unknown) };
-        Ok(match column::<i32>(&row, 0)? {
-            0 => {
-                let number = u32::try_from(column::<i16>(&row, 1)?).unwrap_or(u32::MAX);
-                Reserved::Granted { challenge: read(id, &row, 2)?, number }
-            }
-            1 => Reserved::Exhausted,
-            2 => Reserved::Used,
-            _ => Reserved::Expired,
-        })
+    async fn reserve(&self, id: ChallengeId, now: Timestamp) -> Result<Reserved, Error> {
+        self.steps.reserve(id, now).await
     }
 
     async fn consume(
         &self,
         id: ChallengeId,
         generation: u32,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<bool, Error> {
-        let generation = i64::from(generation);
-        let values: [&(dyn ToSql + Sync); 2] = [&&id.as_bytes()[..], &generation];
-        Ok(self.durable.execute(|it| &it.consume, &values).await? == 1)
+        self.steps.consume(id, generation, now).await
     }
 
     async fn replace(
         &self,
         generation: u32,
         challenge: &Challenge,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<bool, Error> {
-        let id = challenge.id();
-        let (old, new) = (i64::from(generation), i64::from(challenge.generation()));
-        let record = challenge.to_bytes();
-        let values: [&(dyn ToSql + Sync); 4] = [&&id.as_bytes()[..], &old, &record, &new];
-        Ok(self.quick.execute(|it| &it.replace, &values).await? == 1)
+        self.steps.replace(generation, challenge, now).await
     }
 
     async fn take(&self, key: &BudgetKey, budget: &Budget, now: Timestamp) -> Result<Taken, Error> {
-        let numbers = Numbers::of(key, budget);
-        if self.quick.execute(|it| &it.take, &numbers.values()).await? == 1 {
-            return Ok(Taken::Taken);
-        }
-        // How long to wait is no part of the step. By now it may be over.
-        match self.look(key, budget, now).await? {
-            Taken::Taken => Ok(Taken::RetryAfter(Duration::from_millis(1))),
-            refused @ Taken::RetryAfter(_) => Ok(refused),
-        }
+        self.steps.take(key, budget, now).await
     }
 
-    async fn look(
-        &self,
-        key: &BudgetKey,
-        budget: &Budget,
-        _now: Timestamp,
-    ) -> Result<Taken, Error> {
-        let numbers = Numbers::of(key, budget);
-        let row = self.quick.query(|it| &it.look, &numbers.values()).await?;
-        let wait: i64 = row.map_or(Ok(0), |row| column(&row, 0))?;
-        Ok(match u64::try_from(wait).unwrap_or_default() {
-            0 => Taken::Taken,
-            wait => Taken::RetryAfter(Duration::from_millis(wait)),
-        })
+    async fn look(&self, key: &BudgetKey, budget: &Budget, now: Timestamp) -> Result<Taken, Error> {
+        self.steps.look(key, budget, now).await
     }
 
     async fn give_back(
         &self,
         key: &BudgetKey,
         budget: &Budget,
-        refund: Refund,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<(), Error> {
-        let (numbers, succeeded) = (Numbers::of(key, budget), refund == Refund::Succeeded);
-        let values: Vec<&(dyn ToSql + Sync)> =
-            numbers.values().into_iter().chain([&succeeded as &(dyn ToSql + Sync)]).collect();
-        self.quick.execute(|it| &it.give_back, &values).await.map(|_| ())
-    }
-}
-
-/// A budget as the statements take it.
-struct Numbers {
-    key: String,
-    /// Interval and capacity of three rules, then limit and pause of a row.
-    numbers: [i64; 8],
-}
-
-impl Numbers {
-    fn of(key: &BudgetKey, budget: &Budget) -> Self {
-        let mut numbers = [0; 8];
-        for (pair, rule) in numbers.chunks_exact_mut(2).zip(budget.rules()) {
-            pair.copy_from_slice(&[millis(Rule::interval(rule)), millis(rule.capacity())]);
-        }
-        if let Some(row) = budget.row() {
-            numbers[6] = i64::from(row.limit());
-            numbers[7] = millis(row.pause());
-        }
-        Self { key: key.to_string(), numbers }
+        self.steps.give_back(key, budget, now).await
     }
 
-    fn values(&self) -> [&(dyn ToSql + Sync); 9] {
-        let [first, second, third, row] =
-            [0, 2, 4, 6].map(|at| (&self.numbers[at], &self.numbers[at + 1]));
-        [&self.key, first.0, first.1, second.0, second.1, third.0, third.1, row.0, row.1]
-    }
-}
-
-type DialFuture = Pin<Box<dyn Future<Output = Result<Client, tokio_postgres::Error>> + Send>>;
-
-type Dial = Arc<dyn Fn(Config) -> DialFuture + Send + Sync>;
-
-/// A few connections with one setting of `synchronous_commit`, used in turn. Each runs one statement after
-/// the other; those that wait are sent ahead.
-struct Lane {
-    config: Config,
-    dial: Dial,
-    connections: Vec<Connection>,
-    next: AtomicUsize,
-}
-
-impl Lane {
-    fn new(config: &Config, dial: &Dial, synchronous_commit: &str) -> Self {
-        let mut config = config.clone();
-        let given = config.get_options().unwrap_or_default();
-        let options = format!("{given} -c synchronous_commit={synchronous_commit}");
-        config.options(options.trim()).application_name("otp-auth").connect_timeout(PATIENCE);
-        let connection =
-            || Connection { config: config.clone(), dial: dial.clone(), open: Mutex::default() };
-        let connections = (0..CONNECTIONS).map(|_| connection()).collect();
-        Self { config: config.clone(), dial: dial.clone(), connections, next: AtomicUsize::new(0) }
+    async fn tally(&self, charges: &[Charge<'_>], now: Timestamp) -> Result<Tally, Error> {
+        let (steps, charges) = (self.steps.clone(), Owned::of(charges));
+        to_the_end(async move { tally_in_steps(&steps, &charges.lent(), now).await }).await
     }
 
-    async fn query(
+    async fn guess(
         &self,
-        statement: impl Fn(&Statements) -> &Statement + Send,
-        values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<Row>, Error> {
-        let open = self.open().await?;
-        let row = open.client.query_opt(statement(&open.statements), values);
-        in_time(row).await
+        charges: &[Charge<'_>],
+        id: ChallengeId,
+        now: Timestamp,
+    ) -> Result<Guess, Error> {
+        let (steps, charges) = (self.steps.clone(), Owned::of(charges));
+        to_the_end(async move { guess_in_steps(&steps, &charges.lent(), id, now).await }).await
     }
 
-    async fn execute(
+    async fn accept(
         &self,
-        statement: impl Fn(&Statements) -> &Statement + Send,
-        values: &[&(dyn ToSql + Sync)],
-    ) -> Result<u64, Error> {
-        let open = self.open().await?;
-        let count = open.client.execute(statement(&open.statements), values);
-        in_time(count).await
-    }
-
-    async fn open(&self) -> Result<Arc<Open>, Error> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.connections[turn % CONNECTIONS].open().await
+        charges: &[Charge<'_>],
+        id: ChallengeId,
+        generation: u32,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let (steps, charges) = (self.steps.clone(), Owned::of(charges));
+        let work =
+            async move { accept_in_steps(&steps, &charges.lent(), id, generation, now).await };
+        to_the_end(work).await
     }
 }
 
-struct Connection {
-    config: Config,
-    dial: Dial,
-    open: Mutex<Option<Arc<Open>>>,
-}
-
-struct Open {
-    client: Client,
-    statements: Statements,
-}
-
-impl Connection {
-    /// The connection, made anew if it broke.
-    async fn open(&self) -> Result<Arc<Open>, Error> {
-        let mut open = self.open.lock().await;
-        if let Some(open) = open.as_ref().filter(|open| !open.client.is_closed()) {
-            return Ok(Arc::clone(open));
-        }
-        let made = async {
-            let client = (self.dial)(self.config.clone()).await?;
-            let statements = Statements::prepare(&client).await?;
-            Ok(Arc::new(Open { client, statements }))
-        };
-        let made = in_time(made).await?;
-        *open = Some(Arc::clone(&made));
-        Ok(made)
-    }
-
-    /// Whether the server answers. The tables may be absent yet.
-    async fn check(&self) -> Result<(), Error> {
-        in_time((self.dial)(self.config.clone())).await.map(|_| ())
-    }
-}
-
-async fn in_time<T>(
-    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+/// Goes on when nobody waits for it any more.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    match timeout(PATIENCE, work).await {
-        Ok(done) => done.map_err(Error::store_unavailable),
-        Err(elapsed) => Err(Error::store_unavailable(elapsed)),
+    tokio::spawn(work).await.map_err(Error::store_unavailable)?
+}
+
+/// Charges that outlive their caller.
+struct Owned(Vec<(BudgetKey, Budget, ChargeKind)>);
+
+impl Owned {
+    fn of(charges: &[Charge<'_>]) -> Self {
+        Self(charges.iter().map(|it| (it.key, it.budget.clone(), it.kind)).collect())
+    }
+
+    fn lent(&self) -> Vec<Charge<'_>> {
+        let charges = self.0.iter();
+        charges.map(|(key, budget, kind)| Charge { key: *key, budget, kind: *kind }).collect()
     }
 }
-
-/// Record, issued and lifetime, from the column `first` on.
-fn read(id: ChallengeId, row: &Row, first: usize) -> Result<Challenge, Error> {
-    let record: &[u8] = column(row, first)?;
-    let challenge = Challenge::from_bytes(id, record).map_err(Error::store_unavailable)?;
-    let issued = u64::try_from(column::<i64>(row, first + 1)?).unwrap_or_default();
-    let lifetime = u32::try_from(column::<i64>(row, first + 2)?).unwrap_or_default();
-    // A replaced record keeps the beginning of the first.
-    let issued = Timestamp::from_unix_millis(issued);
-    Ok(Challenge { issued, lifetime_millis: lifetime, ..challenge })
-}
-
-fn column<'a, T: tokio_postgres::types::FromSql<'a>>(
-    row: &'a Row,
-    index: usize,
-) -> Result<T, Error> {
-    row.try_get(index).map_err(Error::store_unavailable)
-}
-
-fn millis(duration: Duration) -> i64 {
-    to_i64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn to_i64(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// Of each lane. Eight backends a node.
-const CONNECTIONS: usize = 4;
-
-/// A server that has not answered by then is away.
-const PATIENCE: Duration = Duration::from_secs(5);

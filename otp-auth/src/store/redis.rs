@@ -16,7 +16,7 @@ use self::scripts::Scripts;
 use super::{Charge, ChargeKind, Guess, Inserted, Reserved, Store, Tally};
 use crate::challenge::{Challenge, ChallengeId};
 use crate::error::Error;
-use crate::throttle::{Budget, BudgetKey, Refund, Taken};
+use crate::throttle::{Budget, BudgetKey, Taken};
 use crate::timestamp::Timestamp;
 
 /// Keeps challenges and budgets in Redis 7, Valkey, or what else speaks their protocol.
@@ -257,11 +257,10 @@ impl Store for RedisStore {
         &self,
         key: &BudgetKey,
         budget: &Budget,
-        refund: Refund,
         _now: Timestamp,
     ) -> Result<(), Error> {
         let mut call = self.scripts.give_back.key(self.budget_key(key));
-        call.arg(rules(budget)).arg(u8::from(refund == Refund::Succeeded));
+        call.arg(rules(budget));
         self.invoke(&call).await
     }
 

@@ -21,6 +21,7 @@ impl BudgetKey {
             Kind::Failures => "failures",
             Kind::DeviceFailures => "device-failures",
             Kind::ShortCodes => "short-codes",
+            Kind::DeviceShortCodes => "device-short-codes",
             Kind::AllFailures => "all-failures",
             Kind::Mails => "mails",
             Kind::MailShares => "mail-shares",
@@ -39,18 +40,22 @@ impl BudgetKey {
 
     /// Whether only somebody who has signed in before can have it: a store that is full keeps room for these.
     pub const fn is_of_known_device(&self) -> bool {
-        matches!(self.kind, Kind::DeviceFailures | Kind::DeviceMails | Kind::DeviceStarts)
+        matches!(
+            self.kind,
+            Kind::DeviceFailures | Kind::DeviceShortCodes | Kind::DeviceMails | Kind::DeviceStarts
+        )
     }
 
-    /// Failed tries of an address, or of a device that has signed in to it before.
-    pub(crate) fn failures(tag: [u8; 16], is_known_device: bool) -> Self {
+    /// Failed tries of an address by strangers, or by devices that have signed in to it before.
+    pub(crate) fn failures(address_tag: [u8; 16], is_known_device: bool) -> Self {
         let kind = if is_known_device { Kind::DeviceFailures } else { Kind::Failures };
-        Self { kind, who: tag }
+        Self { kind, who: address_tag }
     }
 
-    /// Strangers' failed tries of an address at codes of ordinary length.
-    pub(crate) fn short_codes(address_tag: [u8; 16]) -> Self {
-        Self { kind: Kind::ShortCodes, who: address_tag }
+    /// Those at codes of ordinary length.
+    pub(crate) fn short_codes(address_tag: [u8; 16], is_known_device: bool) -> Self {
+        let kind = if is_known_device { Kind::DeviceShortCodes } else { Kind::ShortCodes };
+        Self { kind, who: address_tag }
     }
 
     /// Strangers' failed tries of all addresses together at codes of this length.
@@ -77,9 +82,13 @@ impl BudgetKey {
         Self { kind: Kind::NetworkMails, who: network.bits().to_be_bytes() }
     }
 
-    pub(crate) fn starts(network: Network, is_known_device: bool) -> Self {
-        let kind = if is_known_device { Kind::DeviceStarts } else { Kind::Starts };
-        Self { kind, who: network.bits().to_be_bytes() }
+    pub(crate) fn starts(network: Network) -> Self {
+        Self { kind: Kind::Starts, who: network.bits().to_be_bytes() }
+    }
+
+    /// Flows for an address that its own devices begin.
+    pub(crate) fn device_starts(address_tag: [u8; 16]) -> Self {
+        Self { kind: Kind::DeviceStarts, who: address_tag }
     }
 
     pub(crate) fn site_starts(site: Site) -> Self {
@@ -104,6 +113,7 @@ pub(crate) enum Kind {
     Failures,
     DeviceFailures,
     ShortCodes,
+    DeviceShortCodes,
     AllFailures,
     Mails,
     MailShares,

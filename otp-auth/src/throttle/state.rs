@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Budget, LONGEST_PERIOD, MAX_RULES, Refund, Taken};
+use super::{Budget, LONGEST_PERIOD, MAX_RULES, Taken};
 use crate::timestamp::Timestamp;
 
 /// How full the rules of one budget are: what a store keeps under a [`BudgetKey`](super::BudgetKey).
@@ -48,15 +48,12 @@ impl BudgetState {
     }
 
     /// Returns one to every rule, for a thing that turned out not to count.
-    pub fn give_back(&mut self, budget: &Budget, refund: Refund, now: Timestamp) {
+    pub fn give_back(&mut self, budget: &Budget, now: Timestamp) {
         self.settle(budget, now);
         for (full_at, rule) in self.full_at.iter_mut().zip(budget.rules()) {
             *full_at = full_at.saturating_sub(millis(rule.interval()));
         }
-        self.row = match refund {
-            Refund::Undone => self.row.saturating_sub(1),
-            Refund::Succeeded => 0,
-        };
+        self.row = self.row.saturating_sub(1);
     }
 
     /// The moment from which the state equals an absent one.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use otp_auth::challenge::{Challenge, ChallengeId};
 use otp_auth::error::Error;
 use otp_auth::store::{Inserted, MemoryStore, Reserved, Store};
-use otp_auth::throttle::{Budget, BudgetKey, Refund, Taken};
+use otp_auth::throttle::{Budget, BudgetKey, Taken};
 use otp_auth::timestamp::Timestamp;
 
 /// What happens at a step.
@@ -128,9 +128,8 @@ impl Store for Faulty {
         &self,
         key: &BudgetKey,
         budget: &Budget,
-        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.step(self.inner.give_back(key, budget, refund, now)).await
+        self.step(self.inner.give_back(key, budget, now)).await
     }
 }

@@ -15,7 +15,7 @@ use otp_auth::login::{
 use otp_auth::random::{Random, SystemRandom};
 use otp_auth::secret::Pepper;
 use otp_auth::store::{Inserted, MemoryStore, Reserved, Store};
-use otp_auth::throttle::{Budget, BudgetKey, Refund, Taken};
+use otp_auth::throttle::{Budget, BudgetKey, Taken};
 use otp_auth::timestamp::Timestamp;
 
 pub(crate) const START: Timestamp = Timestamp::from_unix_secs(1_790_000_000);
@@ -204,10 +204,9 @@ impl Store for Recording {
         &self,
         key: &BudgetKey,
         budget: &Budget,
-        refund: Refund,
         now: Timestamp,
     ) -> Result<(), Error> {
         self.note("give_back", key.kind())?;
-        self.inner.give_back(key, budget, refund, now).await
+        self.inner.give_back(key, budget, now).await
     }
 }

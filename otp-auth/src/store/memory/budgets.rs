@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::challenge::CLOCK_TOLERANCE;
-use crate::throttle::{Budget, BudgetKey, BudgetState, Refund, Rule, Taken};
+use crate::throttle::{Budget, BudgetKey, BudgetState, Rule, Taken};
 use crate::timestamp::Timestamp;
 
 /// A budget that is full again is forgotten, which is what an absent one means. Each is listed once,
@@ -81,15 +81,9 @@ impl Budgets {
         self.entries.get(key).map_or(Taken::Taken, |entry| entry.state.look(budget, now))
     }
 
-    pub(super) fn give_back(
-        &mut self,
-        key: &BudgetKey,
-        budget: &Budget,
-        refund: Refund,
-        now: Timestamp,
-    ) {
+    pub(super) fn give_back(&mut self, key: &BudgetKey, budget: &Budget, now: Timestamp) {
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.state.give_back(budget, refund, now);
+            entry.state.give_back(budget, now);
             entry.ends = entry.state.ends(budget);
         }
     }

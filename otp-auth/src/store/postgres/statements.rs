@@ -59,14 +59,13 @@ impl Statements {
                     greatest(n.f1, n.f2, n.f3, least(n.in_a_row, 1) * (n.last + $9))
                 FROM (
                     SELECT s.f1 - $2 AS f1, s.f2 - $4 AS f2, s.f3 - $6 AS f3,
-                        CASE WHEN $10 THEN 0 ELSE greatest(s.in_a_row - 1, 0) END AS in_a_row,
+                        greatest(s.in_a_row - 1, 0) AS in_a_row,
                         s.last AS last
                     FROM (SELECT {SETTLED} FROM t) AS s
                 ) AS n
             )
             WHERE b.key = $1"
         );
-        let refund = [&budget[..], &[Type::BOOL]].concat();
         Ok(Self {
             insert: client.prepare(&format!("{settled} {INSERT}")).await?,
             look_up: client.prepare(&format!("{settled} {LOOK_UP}")).await?,
@@ -75,7 +74,7 @@ impl Statements {
             replace: client.prepare(&format!("{settled} {REPLACE}")).await?,
             take: client.prepare_typed(&take, &budget).await?,
             look: client.prepare_typed(&look, &budget).await?,
-            give_back: client.prepare_typed(&give_back, &refund).await?,
+            give_back: client.prepare_typed(&give_back, &budget).await?,
             sweep_challenges: client.prepare(&format!("{settled} {SWEEP_CHALLENGES}")).await?,
             sweep_budgets: client.prepare(&format!("{settled} {SWEEP_BUDGETS}")).await?,
         })

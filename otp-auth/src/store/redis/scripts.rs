@@ -126,9 +126,9 @@ end
 
 /// Returns what was taken.
 const RETURN: &str = r"
-local function give_back(key, value, rules, succeeded)
+local function give_back(key, value, rules)
     local _, f1, f2, f3, row, last, i1, i2, i3, _, pause = settle(value, rules)
-    if succeeded or row == 0 then row = 0 else row = row - 1 end
+    if row > 0 then row = row - 1 end
     f1, f2, f3 = f1 - i1, f2 - i2, f3 - i3
     local at = ends(f1, f2, f3, row, last, pause)
     if at <= now then
@@ -162,9 +162,9 @@ for k = together, #KEYS do redis.call('SET', KEYS[k], left[k], 'PXAT', at[k]) en
 return waits
 ";
 
-/// `KEYS[1]` the budget; `ARGV` its rules and 1 for a success.
+/// `KEYS[1]` the budget; `ARGV` its rules.
 const GIVE_BACK: &str = r"
-give_back(KEYS[1], redis.call('GET', KEYS[1]), ARGV[1], ARGV[2] == '1')
+give_back(KEYS[1], redis.call('GET', KEYS[1]), ARGV[1])
 return nil
 ";
 
@@ -203,6 +203,6 @@ if not value then return 0 end
 local _, used, _, made, ends, _, _, generation = struct.unpack('>BBBddddd', value)
 if used == 1 or now >= ends or now + 5000 < made or generation ~= tonumber(ARGV[count + 1]) then return 0 end
 redis.call('SETRANGE', KEYS[count + 1], 1, string.char(1))
-for k = 1, count do give_back(KEYS[k], values[k], ARGV[k], true) end
+for k = 1, count do give_back(KEYS[k], values[k], ARGV[k]) end
 return 1
 ";
