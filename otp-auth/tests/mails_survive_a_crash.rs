@@ -331,6 +331,34 @@ async fn after_the_code_has_ended_its_mail_is_not_sent() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+/// What else lies in the folder is no job, and stays.
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn odd_names_folders_and_pipes_in_the_folder_are_left_alone() {
+    let login = login();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(DirectoryOutbox::open(folder.path()).unwrap());
+    let odd =
+        ["é.job", "..job", "a b.job", ".job", "notes.txt"].map(|name| folder.path().join(name));
+    for path in &odd {
+        fs::write(path, "ours").unwrap();
+    }
+    fs::create_dir(folder.path().join("folder.job")).unwrap();
+    let pipe = folder.path().join("pipe.job");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("link.job")).unwrap();
+    let heard = Arc::new(Heard::default());
+    let outbox = open(&login, store.clone(), &heard, 0).await;
+    ask(&login, &outbox, "alice@example.jp").await;
+    drop(outbox);
+    let postman = Postman::answers(&[]);
+    let outbox = open(&login, store, &heard, 1).await;
+    work(&outbox, &postman, 5).await;
+    assert_eq!(postman.ids().len(), 1);
+    assert!(!heard.has("Unreadable"), "{:?}", heard.all());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), odd.len() + 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_newer_code_takes_the_place_of_the_mail_that_waits() {
     let login = login();

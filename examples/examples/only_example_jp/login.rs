@@ -12,8 +12,9 @@ use axum::{
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use otp_auth::{
     address::EmailAddress,
+    challenge::DeviceCookie,
     locale::Locale,
-    login::{Admission, Begin, Login, Verdict},
+    login::{Admission, Begin, Login, Resend, Verdict},
     mail::{Host, Outbox},
     session::{AppGrant, Issuer, Revocations},
 };
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use super::layer::{Admitted, SESSION, cookie, now};
 
 const FLOW: &str = "__Host-flow";
+const DEVICE: &str = "__Host-device";
 
 /// What the pages need.
 pub(crate) struct Gate {
@@ -51,6 +53,8 @@ pub(crate) fn routes(gate: Arc<Gate>) -> Router {
 #[derive(Deserialize)]
 struct Address {
     email: String,
+    /// Of the flow whose page has the button "send again".
+    nonce: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -74,20 +78,44 @@ async fn send_code(
 ) -> Result<Response, StatusCode> {
     let address = EmailAddress::parse_form_field(&form.email);
     let address = address.map_err(|_| StatusCode::BAD_REQUEST)?;
-    // The answer never depends on it.
-    let admission = if gate.may_pass(&address) { Admission::Admitted } else { Admission::Denied };
-    let begin = Begin::new(address, admission, visitor.ip(), gate.application.clone());
+    if let (Some(nonce), Some(flow)) = (&form.nonce, jar.get(FLOW)) {
+        let resend = Resend::new(visitor.ip(), gate.application.clone());
+        let admit = |of_flow: &EmailAddress| gate.admission(of_flow);
+        let sent = gate.login.resend(nonce, flow.value(), &resend, admit, now().into()).await;
+        // Without a dispatch no code of that flow is of use any more, so a new one begins.
+        if let Some(dispatch) = sent.map_err(unavailable)? {
+            let accepted = gate.outbox.accept(dispatch.into_job(), now().into()).await;
+            accepted.map_err(unavailable)?;
+            return Ok(code_page(nonce, &address).into_response());
+        }
+    }
+    // The answer never depends on the admission.
+    let begin = Begin::new(
+        address.clone(),
+        gate.admission(&address),
+        visitor.ip(),
+        gate.application.clone(),
+    );
+    let begin = begin.device(jar.get(DEVICE).map(Cookie::value));
     let begun = gate.login.begin(&begin, now().into()).await;
     let (begun, dispatch) = begun.map_err(unavailable)?;
     let accepted = gate.outbox.accept(dispatch.into_job(), now().into()).await;
     accepted.map_err(unavailable)?;
-    let page = format!(
+    let page = code_page(&begun.nonce.to_string(), &address);
+    Ok((jar.add(kept(FLOW, begun.flow_cookie.expose())), page).into_response())
+}
+
+/// The nonce came from us or opened a flow, and an address is what `EmailAddress` lets pass: escaped, because that
+/// includes `&` and `'`.
+fn code_page(nonce: &str, address: &EmailAddress) -> Html<String> {
+    let address = address.as_str().replace('&', "&amp;").replace('"', "&quot;");
+    Html(format!(
         "<!doctype html><title>Your code</title><p>If that address may enter, a code is on its way.</p>\
-         <form method=post action=/code><input type=hidden name=nonce value={}>\
-         <input name=code inputmode=numeric autocomplete=one-time-code autofocus> <button>Sign in</button></form>",
-        begun.nonce
-    );
-    Ok((jar.add(kept(FLOW, begun.flow_cookie.expose())), Html(page)).into_response())
+         <form method=post action=/code><input type=hidden name=nonce value={nonce}>\
+         <input name=code inputmode=numeric autocomplete=one-time-code autofocus> <button>Sign in</button></form>\
+         <form method=post action=/login><input type=hidden name=nonce value={nonce}>\
+         <input type=hidden name=email value=\"{address}\"> <button>Send another code</button></form>"
+    ))
 }
 
 async fn take_code(
@@ -102,13 +130,14 @@ async fn take_code(
     let Verdict::Proven(proven) = verdict else {
         return Ok((StatusCode::FORBIDDEN, words).into_response());
     };
+    let device = gate.login.device_cookie(&proven, now().into()).map_err(unavailable)?;
     let epoch = gate.revocations.epoch(now().into()).await.map_err(unavailable)?;
     let session = gate.issuer.org_token(proven, epoch, now().into()).map_err(unavailable)?;
     // One host only, so the application's token is all that the browser needs.
     let grant = AppGrant::new(gate.admitted.audience.clone());
     let token =
         gate.issuer.app_token(&session.claims, &grant, now().into()).map_err(unavailable)?;
-    let jar = jar.add(kept(SESSION, token.expose().to_owned())).add(gone(FLOW));
+    let jar = jar.add(kept(SESSION, token.expose().to_owned())).add(known(&device)).add(gone(FLOW));
     Ok((jar, Redirect::to("/")).into_response())
 }
 
@@ -128,6 +157,10 @@ async fn sign_out(
 }
 
 impl Gate {
+    fn admission(&self, address: &EmailAddress) -> Admission {
+        if self.may_pass(address) { Admission::Admitted } else { Admission::Denied }
+    }
+
     fn may_pass(&self, address: &EmailAddress) -> bool {
         let identity = access_policy::Identity::parse(address.key());
         let request = access_policy::Request::new(self.admitted.host, "/");
@@ -142,6 +175,14 @@ impl Gate {
 fn kept(name: &'static str, value: String) -> Cookie<'static> {
     let cookie = Cookie::build((name, value)).path("/").secure(true).http_only(true);
     cookie.same_site(SameSite::Lax).build()
+}
+
+/// The mark of a browser that has signed in, which lasts for longer than it is good for.
+fn known(device: &DeviceCookie) -> Cookie<'static> {
+    let mut cookie = kept(DEVICE, device.expose());
+    cookie.set_same_site(SameSite::Strict);
+    cookie.make_permanent();
+    cookie
 }
 
 fn gone(name: &'static str) -> Cookie<'static> {

@@ -157,6 +157,27 @@ async fn a_good_session_of_somebody_whom_no_policy_admits_is_refused() {
 }
 
 #[tokio::test]
+async fn whoever_asks_again_keeps_the_flow_and_the_browser_is_known_afterwards() {
+    let mut site = Site::with(POLICIES).await;
+    let (flow, nonce) = site.ask("alice@example.jp").await;
+    let (_, code) = site.mails.recv().await.unwrap();
+    // Within the cool-down nothing goes out, and the code stays good.
+    let again = format!("email=alice%40example.jp&nonce={nonce}");
+    let page = site.post("/login", &flow, again).await;
+    assert_eq!((page.status, page.cookies.len()), (StatusCode::OK, 0));
+    assert!(page.text.contains(&nonce));
+    let page = site.post("/code", &flow, format!("nonce={nonce}&code={code}")).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER);
+    let device = page.cookies.iter().find(|it| it.starts_with("__Host-device=")).unwrap();
+    assert!(device.contains("SameSite=Strict") && device.contains("Max-Age="), "{device}");
+    // A nonce of nobody's begins anew, and is not repeated on the page.
+    let odd = "email=carol%40example.jp&nonce=%3Cscript%3E".to_owned();
+    let page = site.post("/login", &flow, odd).await;
+    assert!(page.status == StatusCode::OK && !page.text.contains("<script"));
+    assert_eq!(site.mails.recv().await.unwrap().0, "carol@example.jp");
+}
+
+#[tokio::test]
 async fn a_log_out_ends_every_copy_of_the_session_and_no_other() {
     let mut site = Site::with(POLICIES).await;
     let alice = site.sign_in("alice@example.jp").await;

@@ -29,6 +29,12 @@ pub(super) fn set(name: &str, value: &str, life: Duration) -> String {
     format!("{name}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax")
 }
 
+/// A `Set-Cookie` value for a form of ours alone.
+pub(super) fn set_strict(name: &str, value: &str, life: Duration) -> String {
+    let seconds = life.as_secs();
+    format!("{name}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict")
+}
+
 /// A `Set-Cookie` value that takes a cookie away.
 pub(super) fn clear(name: &str) -> String {
     set(name, "", Duration::ZERO)

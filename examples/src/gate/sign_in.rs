@@ -302,7 +302,7 @@ impl Gate {
                 let mut reply = reply::with(reply, header::SET_COOKIE, &cookie);
                 if let Ok(device) = device {
                     let life = DeviceCookie::LIFETIME;
-                    let cookie = cookies::set(cookies::DEVICE, &device.expose(), life);
+                    let cookie = cookies::set_strict(cookies::DEVICE, &device.expose(), life);
                     reply = reply::with(reply, header::SET_COOKIE, &cookie);
                 }
                 reply::with(reply, header::SET_COOKIE, &cookies::clear(cookies::FLOW))

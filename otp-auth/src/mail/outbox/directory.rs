@@ -33,8 +33,7 @@ impl DirectoryOutbox {
     }
 
     fn path(&self, id: &str) -> Result<PathBuf, Error> {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        if !(1..=64).contains(&id.len()) || !id.bytes().all(is_allowed) {
+        if !is_name_of_job(id) {
             return Err(Error::setting("job id", "it is not the name of a file"));
         }
         Ok(self.folder.join(format!("{id}{ENDING}")))
@@ -71,7 +70,11 @@ fn read_all(folder: &Path) -> io::Result<Vec<(String, String)>> {
         if name.ends_with(file::UNFINISHED) {
             // Nobody was answered on the strength of it.
             let _lost = fs::remove_file(&path);
-        } else if let Some(id) = name.strip_suffix(ENDING) {
+        } else if let Some(id) = name.strip_suffix(ENDING).filter(|id| is_name_of_job(id)) {
+            // Neither a folder, nor a pipe that nobody writes to.
+            if !fs::symlink_metadata(&path)?.is_file() {
+                continue;
+            }
             let mut text = String::new();
             let read = File::open(&path)?.take(AT_MOST).read_to_string(&mut text);
             // What is no text is not ours, and will not open.
@@ -79,6 +82,11 @@ fn read_all(folder: &Path) -> io::Result<Vec<(String, String)>> {
         }
     }
     Ok(jobs)
+}
+
+fn is_name_of_job(id: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    (1..=64).contains(&id.len()) && id.bytes().all(is_allowed)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -285,17 +285,49 @@ fn name_at(text: &str) -> Option<&str> {
     (!name.is_empty() && name.len() <= 40 && name.chars().all(is_name)).then_some(name)
 }
 
-/// Whether a document has got so far that what follows is not text.
+/// Whether a document has got so far that what follows is not text: a tag, a comment, or what is no markup at all
+/// (WHATWG HTML, section 13.2.5).
 fn is_in_markup(before: &str) -> bool {
-    let is_open = |open: &str, close: &str| {
-        let before = before.to_ascii_lowercase();
-        let opened = before.rfind(open);
-        opened.is_some_and(|at| !before[at..].contains(close))
-    };
-    is_open("<", ">")
-        || is_open("<!--", "-->")
-        || is_open("<style", "</style")
-        || is_open("<script", "</script")
+    let before = before.to_ascii_lowercase();
+    let mut rest = before.as_str();
+    while let Some(at) = rest.find('<') {
+        let tag = &rest[at + 1..];
+        let end = if tag.starts_with("!--") {
+            tag.find("-->").map(|at| at + 3)
+        } else if tag.starts_with(|c: char| c.is_ascii_alphabetic() || "/!?".contains(c)) {
+            end_of_tag(tag)
+        } else {
+            Some(0)
+        };
+        let Some(end) = end.filter(|_| !tag.is_empty()) else { return true };
+        rest = &tag[end..];
+        for (name, close) in RAW {
+            let is_open =
+                tag.strip_prefix(name).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+            if is_open {
+                let Some(at) = rest.find(close) else { return true };
+                rest = &rest[at..];
+            }
+        }
+    }
+    false
+}
+
+/// Elements whose content is neither text nor markup, and what ends them.
+const RAW: [(&str, &str); 2] = [("style", "</style"), ("script", "</script")];
+
+/// Behind the `>` that ends a tag: not one inside a quoted attribute.
+fn end_of_tag(tag: &str) -> Option<usize> {
+    let mut quote = None;
+    for (at, c) in tag.char_indices() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            ('"' | '\'', None) => quote = Some(c),
+            ('>', None) => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -366,6 +398,14 @@ mod tests {
             (Html, "{code}<style>p {{code}}</style>", "line 1 of the HTML has `{code}` where"),
             (Html, "{code}<SCRIPT>{code}", "line 1 of the HTML has `{code}` where"),
             (Html, "{code}<!-- > {code} -->", "line 1 of the HTML has `{code}` where"),
+            (Html, "{code}<a title='>' href=//{host}>", "line 1 of the HTML has `{host}` where"),
+            (
+                Html,
+                "{code}<a title=\"<b>\" href=//{host}>",
+                "line 1 of the HTML has `{host}` where",
+            ),
+            (Html, "{code}<{application}", "line 1 of the HTML has `{application}` where"),
+            (Html, "{code}<style></style><script>{host}", "line 1 of the HTML has `{host}` where"),
             (Subject, &"x".repeat(201), "the subject is longer than 200 bytes"),
             (Text, &"x".repeat(17_000), "the text is longer than 16384 bytes"),
         ] {
@@ -376,6 +416,13 @@ mod tests {
 
     #[test]
     fn style_sheets_and_lone_braces_are_text() {
+        assert!(
+            parse(
+                MailPart::Html,
+                "<p title='a > b' id=\"it's\">1 < 2, {code}<!-- ' --> {host}</p>"
+            )
+            .is_ok()
+        );
         let html = "<style>p{color:red}\n@media x{ p { margin: 0; } }</style><p>{ {code} } {}</p>";
         let texts = MailTexts::ours(Locale::En).html(html).unwrap();
         let written = texts.write(MailPart::Html, |_| "1<2".to_owned());
