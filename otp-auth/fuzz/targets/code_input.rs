@@ -18,7 +18,7 @@ fuzz_target!(|text: &str| {
     let is_separator = |c: char| c == ' ' || c == '\u{3000}' || c == '-';
     let is_digit = |c: char| c.is_ascii_digit() || ('\u{ff10}'..='\u{ff19}').contains(&c);
     let is_plain = text.chars().all(|c| is_digit(c) || is_separator(c));
-    for length in [CodeLength::Six, CodeLength::Eight, CodeLength::Nine] {
+    for length in [CodeLength::Six, CodeLength::Eight, CodeLength::Nine, CodeLength::Twelve] {
         let read = CodeInput::parse(text, length);
         let fits = is_plain && digits.len() == length.digits() && text.len() <= 96;
         assert_eq!(read.is_ok(), fits, "{text:?} at {length:?}");

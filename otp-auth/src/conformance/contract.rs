@@ -83,7 +83,24 @@ async fn records_are_kept(store: &dyn Store, now: Timestamp) -> Result<(), Viola
     let inserted = store.insert(&other, now).await?;
     ensure(inserted == Inserted::Exists, || "a record was created twice".into())?;
     let found = store.look_up(id, now).await?;
-    ensure(found.as_ref() == Some(&challenge), || "a record was not kept as it was".into())
+    ensure(found.as_ref() == Some(&challenge), || "a record was not kept as it was".into())?;
+
+    // Whoever it is, from wherever.
+    for decoy in [None, Some(DecoyReason::Denied), Some(DecoyReason::MailShare)] {
+        for is_known_device in [false, true] {
+            let sample = Sample::fresh(now)?.challenge;
+            let client = std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6).into();
+            let address =
+                "Hanako.S+1@sub.example".parse().map_err(|_| Violation::new("address"))?;
+            let odd = Challenge { address, client, decoy, is_known_device, ..sample };
+            let _inserted = store.insert(&odd, now).await?;
+            let found = store.look_up(odd.id(), now).await?;
+            ensure(found.as_ref() == Some(&odd), || {
+                format!("a record came back changed: {odd:?}")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 async fn tries_are_counted(store: &dyn Store, now: Timestamp) -> Result<(), Violation> {
