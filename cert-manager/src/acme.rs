@@ -11,6 +11,7 @@
 //! | know when to renew it | [`Acme::renewal_info`] and [`lifecycle::decide`](crate::lifecycle::decide) |
 //! | answer at `/.well-known/acme-challenge/` | [`Http01`] |
 //! | answer in TLS handshakes | [`TlsAlpn01`] |
+//! | answer on a node that did not order | [`Http01::shared`], [`TlsAlpn01::shared`] |
 //! | answer by DNS, or in a way of your own | [`Solver`] |
 
 mod account;
@@ -26,6 +27,7 @@ mod problem;
 mod renewal;
 mod resource;
 mod session;
+mod shared;
 mod solver;
 #[cfg(test)]
 mod tests;

@@ -28,7 +28,7 @@ use tokio::{sync::watch, task::JoinHandle};
 pub use self::{
     builder::Builder,
     issuer::{Issuer, Issuing, PrivateIssuer, Request, SelfSigned},
-    ledger::{Ledger, Listed, Stored},
+    ledger::{Failed, Ledger, Listed, Stored},
     status::{Counters, Event, Events, LastError, NextStep, Snapshot, Source, Status},
 };
 use self::{

@@ -158,6 +158,12 @@ impl Resolver {
         });
     }
 
+    /// The answer to a challenge by TLS-ALPN-01.
+    #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
+    pub(crate) fn challenge(&self, server_name: &str) -> Option<Certificate> {
+        self.challenges.load().get(server_name).cloned()
+    }
+
     /// Hands on the certificate for a client that asks for `server_name`.
     fn find<T>(&self, server_name: Option<&str>, take: impl Fn(&Certificate) -> T) -> Option<T> {
         let found = server_name.and_then(|name| self.find_name(name, &take));

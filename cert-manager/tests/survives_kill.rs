@@ -150,7 +150,10 @@ fn a_manager_killed_at_any_moment_and_started_again() {
         if let Some(key) = kept {
             assert_eq!(certificate.key_pem().expose(), key, "death {at}: another key");
         }
-        assert!(attempt(&folder).is_none(), "death {at}: the journal is left behind");
+        // Killed between both writes, nothing is due at the next start: the next order finds what is left.
+        if let Some(key) = attempt(&folder) {
+            assert_eq!(certificate.key_pem().expose(), key, "death {at}: the journal is another's");
+        }
         assert_eq!(issued(&pebble), at, "death {at}: paid for twice");
         server.stop();
     }

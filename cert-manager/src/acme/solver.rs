@@ -9,14 +9,24 @@ use std::{
 };
 
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName};
+use rustls::{
+    ServerConfig,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
 
 use crate::{
-    acme::challenge::{Challenge, ChallengeKind, HTTP_PREFIX},
+    acme::{
+        challenge::{Challenge, ChallengeKind, HTTP_PREFIX},
+        shared::SharedAnswers,
+    },
     certificate::Certificate,
     error::{Error, Kind},
     key::{PrivateKey, default_provider},
     key_pair::{KeyPair, san},
+    presets,
     resolver::Resolver,
+    storage::Storage,
 };
 
 /// Shows control over names by one kind of challenge.
@@ -56,16 +66,23 @@ impl fmt::Display for SolveError {
 
 impl error::Error for SolveError {}
 
-/// Answers HTTP-01. Give [`Http01::answer`] the path of each request to port 80.
+/// Answers HTTP-01. Give [`Http01::answer`] the path of each request to port 80; with several nodes, [`Http01::find`].
 #[derive(Debug, Default)]
 pub struct Http01 {
     answers: Mutex<HashMap<String, String>>,
+    shared: Option<SharedAnswers>,
 }
 
 impl Http01 {
     /// Knows no answers yet.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Keeps its answers in this store as well, for nodes that did not order themselves: an authority may ask any of them.
+    pub fn shared(storage: impl Storage + 'static) -> Arc<Self> {
+        let shared = SharedAnswers::new(Arc::new(storage), ChallengeKind::Http01);
+        Arc::new(Self { answers: Mutex::default(), shared: Some(shared) })
     }
 
     /// The body to answer a request for this path with, as `text/plain` and status 200; `None` if it is none of ours.
@@ -82,6 +99,21 @@ impl Http01 {
         self.answers().get(token).cloned()
     }
 
+    /// The same, from whichever node the answer is: after [`Http01::shared`] it looks into the store if this node has none.
+    /// Eight look at once, others wait; after 5 seconds there is no answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only looks.
+    pub async fn find(&self, path: &str) -> Option<String> {
+        if let Some(own) = self.answer(path) {
+            return Some(own);
+        }
+        let token = path.strip_prefix(HTTP_PREFIX).filter(|token| is_token(token))?;
+        let challenge = self.shared.as_ref()?.find(token).await?;
+        (challenge.token == token).then_some(challenge.key_authorization)
+    }
+
     fn answers(&self) -> MutexGuard<'_, HashMap<String, String>> {
         // Entries are put in and taken out whole.
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -95,26 +127,62 @@ impl Solver for Http01 {
 
     fn present<'a>(&'a self, challenge: &'a Challenge) -> Work<'a> {
         self.answers().insert(challenge.token.clone(), challenge.key_authorization.clone());
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            let Some(shared) = &self.shared else { return Ok(()) };
+            shared.keep(&challenge.token, challenge).await.map_err(SolveError::new)
+        })
     }
 
     fn withdraw<'a>(&'a self, challenge: &'a Challenge) -> Work<'a> {
         self.answers().remove(&challenge.token);
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            let Some(shared) = &self.shared else { return Ok(()) };
+            shared.forget(&challenge.token, challenge).await.map_err(SolveError::new)
+        })
     }
 }
 
 /// Answers TLS-ALPN-01 through the [`Resolver`] that serves everything else. The listener has to offer the protocol
-/// [`crate::presets::ACME_TLS_ALPN`], and to end such connections after the handshake.
+/// [`crate::presets::ACME_TLS_ALPN`], and to end such connections after the handshake. With several nodes, acceptors that
+/// look at the hello first ask [`TlsAlpn01::find`].
 #[derive(Debug)]
 pub struct TlsAlpn01 {
     resolver: Arc<Resolver>,
+    shared: Option<SharedAnswers>,
 }
 
 impl TlsAlpn01 {
     /// Answers through this resolver.
     pub fn new(resolver: Arc<Resolver>) -> Arc<Self> {
-        Arc::new(Self { resolver })
+        Arc::new(Self { resolver, shared: None })
+    }
+
+    /// Keeps its answers in this store as well, for nodes that did not order themselves: an authority may ask any of them.
+    pub fn shared(resolver: Arc<Resolver>, storage: impl Storage + 'static) -> Arc<Self> {
+        let shared = SharedAnswers::new(Arc::new(storage), ChallengeKind::TlsAlpn01);
+        Arc::new(Self { resolver, shared: Some(shared) })
+    }
+
+    /// For a client that offers `acme-tls/1` alone and asks for this name: the configuration of the one handshake that
+    /// answers it, from whichever node the answer is. Bounded as [`Http01::find`].
+    ///
+    /// # Cancel safety
+    ///
+    /// It only looks.
+    pub async fn find(&self, server_name: &str) -> Option<ServerConfig> {
+        let server_name = server_name.to_ascii_lowercase();
+        let other = match &self.shared {
+            Some(shared) => shared.find(&server_name).await,
+            None => None,
+        };
+        let other = other.filter(|it| it.server_name() == server_name);
+        // The store knows best: another node may have taken an order over.
+        let shown = match other {
+            Some(challenge) => certificate(&challenge).ok()?,
+            None => self.resolver.challenge(&server_name)?,
+        };
+        let only = Arc::new(Only(shown.certified_key()));
+        presets::server_config(presets::provider(), only, [presets::ACME_TLS_ALPN]).ok()
     }
 }
 
@@ -127,13 +195,36 @@ impl Solver for TlsAlpn01 {
         let shown = certificate(challenge).map(|certificate| {
             self.resolver.set_challenge(&challenge.server_name(), Some(&certificate));
         });
-        Box::pin(async { shown.map_err(SolveError::new) })
+        Box::pin(async {
+            shown.map_err(SolveError::new)?;
+            let Some(shared) = &self.shared else { return Ok(()) };
+            shared.keep(&challenge.server_name(), challenge).await.map_err(SolveError::new)
+        })
     }
 
     fn withdraw<'a>(&'a self, challenge: &'a Challenge) -> Work<'a> {
         self.resolver.set_challenge(&challenge.server_name(), None);
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            let Some(shared) = &self.shared else { return Ok(()) };
+            shared.forget(&challenge.server_name(), challenge).await.map_err(SolveError::new)
+        })
     }
+}
+
+/// One certificate for whoever asks.
+#[derive(Debug)]
+struct Only(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Only {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+/// RFC 8555 section 8.3: base64url, at least 128 bits. Nothing else is worth a look into a store.
+fn is_token(text: &str) -> bool {
+    let is_url_safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (16..=256).contains(&text.len()) && text.bytes().all(is_url_safe)
 }
 
 /// RFC 8737 section 3: one name, and the digest in a critical extension.

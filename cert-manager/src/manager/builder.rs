@@ -41,6 +41,7 @@ pub struct Builder {
     node: Option<String>,
     lease_life: Duration,
     in_flight: usize,
+    longest_pause: Duration,
     clock: Clock,
 }
 
@@ -56,6 +57,7 @@ impl Builder {
             node: None,
             lease_life: LEASE_LIFE,
             in_flight: IN_FLIGHT,
+            longest_pause: LONGEST_PAUSE,
             clock: Arc::new(system_clock),
         }
     }
@@ -131,6 +133,13 @@ impl Builder {
     /// How many orders are under way at once, at most: 100 by default, at least 1.
     pub fn orders_in_flight(mut self, count: usize) -> Self {
         self.in_flight = count.max(1);
+        self
+    }
+
+    /// How often to look at what other nodes, and [`Ledger`](crate::manager::Ledger)s beside it, have written: one read of a
+    /// small object. Each minute by default, which is the most; at least a tenth of a second.
+    pub fn look_every(mut self, pause: Duration) -> Self {
+        self.longest_pause = pause.clamp(Duration::from_millis(100), LONGEST_PAUSE);
         self
     }
 
@@ -228,7 +237,7 @@ impl Builder {
             woken: Notify::new(),
             progress: watch::Sender::default(),
             in_flight: self.in_flight,
-            longest_pause: LONGEST_PAUSE,
+            longest_pause: self.longest_pause,
         });
         let manager = Manager { shell, files: Arc::default(), stop, tasks: Mutex::default() };
         Ok((manager, self.files, stopped))

@@ -1,10 +1,13 @@
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
 use crate::{
     certificate::Certificate,
     error::{Error, Kind, StorageError},
     key::default_provider,
-    manager::stored::note_change,
+    manager::{
+        stored::{FailureLog, LastFailure, note_change},
+        worker::failures_key,
+    },
     name::Name,
     record::{Record, Wish},
     storage::{Key, Storage},
@@ -39,22 +42,48 @@ impl Ledger {
         Self { storage: Arc::new(storage) }
     }
 
-    /// Lists all certificates, sorted by their names. Those that cannot be read are named apart.
+    /// Lists all certificates, sorted by their names, with what went wrong last. Those that cannot be read, and those that
+    /// could not be had yet, are named apart.
     ///
     /// # Errors
     ///
     /// [`Error::is_store`] if the store cannot be read at all.
     pub async fn list(&self) -> Result<Listed, Error> {
-        let mut listed = Listed { certificates: Vec::new(), unreadable: Vec::new() };
+        let mut failed = self.failed().await?;
+        let mut listed = Listed::default();
         for key in self.storage.list("certificates").await? {
             match self.read(&key).await {
-                Ok(Some(record)) => listed.certificates.push(Stored::of(&record)),
+                Ok(Some(record)) => {
+                    let mut stored = Stored::of(&record);
+                    stored.failed = failed.remove(&failures_key(&key)?);
+                    listed.certificates.push(stored);
+                }
                 Ok(None) => {}
                 Err(error) => listed.unreadable.push((key.to_string(), error)),
             }
         }
+        listed.missing = failed.into_values().collect();
         listed.certificates.sort_by(|one, other| one.names.cmp(&other.names));
+        listed.missing.sort_by(|one, other| one.names.cmp(&other.names));
         Ok(listed)
+    }
+
+    /// What failed last, by the key where it is noted.
+    async fn failed(&self) -> Result<HashMap<Key, Failed>, Error> {
+        let mut all = HashMap::new();
+        for key in self.storage.list("failures").await? {
+            let entry = match self.storage.get(&key).await {
+                Ok(entry) => entry,
+                // The manager sets it aside.
+                Err(StorageError::Damaged { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
+            let log = entry.and_then(|it| serde_json::from_slice::<FailureLog>(&it.value).ok());
+            if let Some((log, last)) = log.as_ref().and_then(|log| Some((log, log.last()?))) {
+                all.insert(key, Failed::of(last, log.count()));
+            }
+        }
+        Ok(all)
     }
 
     /// Wishes that the certificate that carries `name` be renewed now. Says whether there is one.
@@ -131,11 +160,13 @@ impl Ledger {
 }
 
 /// What [`Ledger::list`] found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Listed {
     /// Those that can be read.
     pub certificates: Vec<Stored>,
+    /// Those that were ordered in vain and never had. One that nobody wants any more stays among them.
+    pub missing: Vec<Failed>,
     /// Those that cannot, by their names in the store, and why.
     pub unreadable: Vec<(String, Error)>,
 }
@@ -158,6 +189,39 @@ pub struct Stored {
     pub renew_at: Option<SystemTime>,
     /// Whether a wish waits to be fulfilled.
     pub is_wished: bool,
+    /// What went wrong last, until it goes right.
+    pub failed: Option<Failed>,
+}
+
+/// An attempt that failed, on whichever node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failed {
+    /// What the certificate was to carry.
+    pub names: Vec<Name>,
+    /// Which issuer failed.
+    pub issuer: String,
+    /// Why, with causes: up to 1,000 characters, partly the authority's own.
+    pub error: String,
+    /// When.
+    pub at: SystemTime,
+    /// When it is tried again, as it was planned then.
+    pub retry_at: SystemTime,
+    /// How many failed that were about this certificate, since the last success.
+    pub failures: u32,
+}
+
+impl Failed {
+    fn of(last: &LastFailure, failures: u32) -> Self {
+        Self {
+            names: last.names.iter().filter_map(|name| name.parse().ok()).collect(),
+            issuer: last.issuer.clone(),
+            error: last.text.clone(),
+            at: last.at(),
+            retry_at: last.retry_at(),
+            failures,
+        }
+    }
 }
 
 impl Stored {
@@ -171,6 +235,7 @@ impl Stored {
             not_after: leaf.not_after,
             renew_at: crate::lifecycle::renew_at(leaf, record.window()),
             is_wished: record.wish().is_some(),
+            failed: None,
         }
     }
 }

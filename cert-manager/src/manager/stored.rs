@@ -18,6 +18,29 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FailureLog {
     issuers: BTreeMap<String, Failed>,
+    /// For people: what failed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<LastFailure>,
+}
+
+/// What failed last, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastFailure {
+    pub(crate) names: Vec<String>,
+    pub(crate) issuer: String,
+    pub(crate) text: String,
+    at: u64,
+    retry_at: u64,
+}
+
+impl LastFailure {
+    pub(crate) fn at(&self) -> SystemTime {
+        from_millis(self.at)
+    }
+
+    pub(crate) fn retry_at(&self) -> SystemTime {
+        from_millis(self.retry_at)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +71,27 @@ impl FailureLog {
 
     pub(crate) fn count(&self) -> u32 {
         self.issuers.values().map(|failed| failed.count).sum()
+    }
+
+    /// Notes in words what failed, and when it is tried again.
+    pub(crate) fn note(
+        &mut self,
+        names: &[String],
+        issuer: &str,
+        text: &str,
+        (at, retry_at): (SystemTime, SystemTime),
+    ) {
+        self.last = Some(LastFailure {
+            names: names.to_vec(),
+            issuer: issuer.to_owned(),
+            text: text.chars().take(LONGEST_TEXT).collect(),
+            at: millis(at),
+            retry_at: millis(retry_at),
+        });
+    }
+
+    pub(crate) fn last(&self) -> Option<&LastFailure> {
+        self.last.as_ref()
     }
 }
 
@@ -198,7 +242,10 @@ fn changes_key() -> Result<Key, Error> {
     "changes".parse()
 }
 
+/// Certificates that were written last.
 const REMEMBERED: usize = 128;
+/// Authorities may say much: in characters.
+const LONGEST_TEXT: usize = 1000;
 const NOTE_ATTEMPTS: u32 = 16;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);

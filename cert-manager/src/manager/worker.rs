@@ -388,22 +388,21 @@ impl<W: World> Worker<W> {
         }
         if !matches!(class, FailureClass::Network | FailureClass::Trouble) {
             let before = tracked.failures.of(name);
-            let failures = failures_after(before, class, not_before, now);
-            tracked.failures.set(name, failures);
-            let key = failures_key(&tracked.key)?;
-            let expected = tracked.failures_version;
-            match write(&*self.storage, &key, &tracked.failures, expected).await {
-                Ok(version) => tracked.failures_version = Some(version),
-                // The lease was overrun; what the other node noted counts.
-                Err(StorageError::Conflict) => tracked.is_stale = true,
-                Err(error) => return Err(error.into()),
-            }
+            tracked.failures.set(name, failures_after(before, class, not_before, now));
         }
         let plan = self.plan(tracked, now);
         let wake_at = if plan.step == Step::Sleep { plan.wake_at } else { now };
         let last_error = LastError::new(error, Some(name), now);
         tracked.last_error = Some(last_error.clone());
         tracked.next = (NextStep::Order, wake_at);
+        tracked.failures.note(&tracked.texts, name, &last_error.text, (now, wake_at));
+        let key = failures_key(&tracked.key)?;
+        match write(&*self.storage, &key, &tracked.failures, tracked.failures_version).await {
+            Ok(version) => tracked.failures_version = Some(version),
+            // The lease was overrun; what the other node noted counts.
+            Err(StorageError::Conflict) => tracked.is_stale = true,
+            Err(error) => return Err(error.into()),
+        }
         let names = tracked.names.to_vec();
         self.teller.tell(Event::Failed { names, error: last_error, retry_at: wake_at });
         Ok(wake_at)
@@ -520,7 +519,7 @@ fn failures_after(
     failures.not_before(not_before.max(own))
 }
 
-fn failures_key(certificate: &Key) -> Result<Key, Error> {
+pub(crate) fn failures_key(certificate: &Key) -> Result<Key, Error> {
     beside(certificate, "failures")
 }
 
