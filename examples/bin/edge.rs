@@ -9,16 +9,22 @@
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     num::NonZero,
     path::{Path, PathBuf},
+    pin::pin,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 use sekimori::{
-    edge::{self, config::Config, policy, state::State},
+    edge::{
+        self, cert, certificates::Certificates, config::Config, dns, dns::Registrar, policy,
+        state::State,
+    },
     gate::{self, Gate},
     listener,
     output::{Event, LEVELS, Output, Reporter, chain, init_logs},
@@ -26,6 +32,8 @@ use sekimori::{
     runtime,
     shutdown::{self, Shutdown},
 };
+use tokio::{sync::watch, time::timeout};
+use tracing::warn;
 use tunnel_proto::edge::Router;
 
 /// HTTPS and login in front of web servers that only a tunnel reaches.
@@ -40,6 +48,8 @@ Start here:
   edge run --config edge.toml                  serve
 
   edge policy test suite.json                  ask the policies what you expect of them
+  edge cert list                               certificates: from whom, until when, what went wrong
+  edge dns register                            write the records of hosts, where `[dns]` says so
   kill -HUP PID                                read rules, people and countries again
 
 Exit codes: 0 done, 1 failed, 2 unknown arguments; `edge policy --help` tells its own"
@@ -61,6 +71,12 @@ enum Command {
     /// Ask the policies without a visitor: suites of expectations, one request, remarks.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Certificates: list, renew, revoke, beside an edge at work or without one.
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Records of hosts in DNS, where the configuration has `[dns]` with a `target`.
+    #[command(subcommand)]
+    Dns(dns::Command),
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +87,22 @@ struct File {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Certificates come from the edge's own authority, or from public ones by ACME:
+
+  [acme]
+  agree_to_terms = true                # Let's Encrypt's, unless `directory` names another
+  contact = \"ops@example.jp\"
+  fallback = \"private\"                 # who issues if no authority does; leave it out for nobody
+
+Challenges are answered on `listen.http`, or `listen.https` without it; with a zone, in DNS:
+
+  [dns]
+  server = \"192.0.2.53\"                # takes updates (RFC 2136); or `hook`, a program
+  key_file = \"tsig.key\"                # tsig-keygen edge > tsig.key
+  target = \"203.0.113.7\"               # where hosts lead: they are written into the zone
+
+`edge check` says what will happen. examples/README.md has all keys.")]
 struct Run {
     #[command(flatten)]
     file: File,
@@ -124,6 +156,8 @@ fn try_main(arguments: Arguments) -> anyhow::Result<ExitCode> {
             println!("{}", State::open(&config.state)?.tunnel(&tunnel.name)?.to_token());
         }
         Command::Policy(command) => return Ok(policy::run(&command)),
+        Command::Cert(command) => return cert::run(&command),
+        Command::Dns(command) => dns::run(&command)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -132,8 +166,11 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let config = Config::read(&arguments.file.config)?;
     let reporter = Reporter::new(arguments.output);
     let state = State::open(&config.state)?;
+    let _at_work = state.at_work()?;
     let ca = state.certificate_authority()?;
     let ca_file = state.publish(&ca)?;
+    let certificates = Certificates::configured(&config, &state, ca)?;
+    let registrar = Registrar::new(&config, &state, reporter.clone())?;
 
     let listen = &config.listen;
     let https = listener::bind(listen.https, "visitors (`listen.https`)").await?;
@@ -181,8 +218,6 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         reporter: reporter.clone(),
     })
     .await?;
-    // Several applications may share a host.
-    let hosts: BTreeSet<String> = config.app.iter().map(|app| config.host_of(app)).collect();
     let ready = Event::Ready {
         urls: config
             .app
@@ -192,6 +227,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         rules: in_words,
         codes: format!("by mail through {}", config.mail.smtp),
         tunnel: tunnel_address.to_string(),
+        certificates: config.issuers_in_words(),
         ca_file: ca_file.display().to_string(),
     };
     let (trigger, shutdown) = Shutdown::new();
@@ -199,16 +235,25 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         https,
         http,
         tunnel,
-        ca,
-        certificates: Some(state.certificates()),
-        hosts: hosts.into_iter().chain([config.team_host()]).collect(),
+        certificates,
         tunnels,
         location: config.location.clone(),
         router,
         gate: Arc::clone(&gate),
         reporter: reporter.clone(),
     };
-    let running = edge::start(settings, shutdown).await?;
+    let tried = registrar.as_ref().map(Registrar::tried);
+    let mut registering = pin!(register(registrar));
+    let running = tokio::select! {
+        running = start(tried, settings, shutdown) => running?,
+        never = &mut registering => match never {},
+        // An order that is under way goes on at the next start.
+        stopped = shutdown::signalled() => {
+            stopped?;
+            reporter.tell(&Event::Stopping);
+            return Ok(());
+        }
+    };
     reporter.tell(&ready);
     let file = arguments.file.config;
     let reload = shutdown::on_hangup(|| reporter.tell(&reload(&file, &config, &gate)));
@@ -217,12 +262,38 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         failed = reload => failed?,
         never = state.rotate_session_keys(&session_keys) => match never {},
         never = state.keep_revocations(&revocations) => match never {},
+        never = registering => match never {},
     }
     reporter.tell(&Event::Stopping);
     trigger.tell();
     running.finished().await;
     Ok(())
 }
+
+/// Keeps hosts registered in DNS, if they are to be.
+async fn register(registrar: Option<Registrar<'_>>) -> Infallible {
+    match registrar {
+        Some(registrar) => registrar.keep().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Starts once each host was tried in DNS: authorities follow the records that are written there.
+async fn start(
+    tried: Option<watch::Receiver<bool>>,
+    settings: edge::Settings,
+    shutdown: Shutdown,
+) -> anyhow::Result<edge::Running> {
+    if let Some(mut tried) = tried {
+        let tried = tried.wait_for(|is_tried| *is_tried);
+        if timeout(DNS_PATIENCE, tried).await.is_err() {
+            warn!("DNS takes its time; starting without waiting for it");
+        }
+    }
+    edge::start(settings, shutdown).await
+}
+
+const DNS_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Reads the configuration again and puts its rules in force. Everything else about it, and which
 /// hosts there are, stays as it was at the start.
@@ -260,10 +331,39 @@ fn check(config: &Config) -> anyhow::Result<()> {
     for app in &config.app {
         state.tunnel(&app.tunnel)?;
     }
+    let ca = state.certificate_authority()?;
+    // Reads what it names: keys, roots, secrets. Nothing is sent.
+    let _usable = Certificates::configured(config, &state, ca)?;
     println!("sign in at {}", config.team_host());
     println!("{}", rules.engine().to_string().trim_end());
     for (application, fact, remedy) in rules.missing_facts() {
         println!("note: the policies of {application} ask for {fact}; {remedy}");
+    }
+    println!(
+        "certificates for {} from {}",
+        config.certificates().concat().join(", "),
+        config.issuers_in_words()
+    );
+    check_dns(config, &state)
+}
+
+/// What will be written into the zone, and what will be taken away.
+fn check_dns(config: &Config, state: &State) -> anyhow::Result<()> {
+    let Some((_, target)) = config.host_names()? else {
+        println!("hosts are not written into DNS: point them at this edge yourself");
+        return Ok(());
+    };
+    let hosts: Vec<String> = config.registered_hosts()?.iter().map(ToString::to_string).collect();
+    let kind = target.record_type().as_str();
+    println!(
+        "in DNS {} will lead to {target} ({kind}), unless others' records are there",
+        hosts.join(", ")
+    );
+    for host in config.hosts().iter().filter(|host| !hosts.contains(host)) {
+        println!("note: {host} lies outside of `dns.zone`: point it at this edge yourself");
+    }
+    for host in state.noted_hosts()?.iter().filter(|host| !hosts.contains(host)) {
+        println!("note: {host} is not configured any more: its record will be taken away");
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ use otp_auth::{
 use rustls::{ClientConfig, RootCertStore};
 use sekimori::{
     connector, demo,
-    edge::{self, state::State},
+    edge::{self, certificates::Certificates, state::State},
     gate::{self, Gate},
     listener,
     output::{Event, LEVELS, Output, Reporter, chain, init_logs},
@@ -143,9 +143,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         https,
         http: None,
         tunnel: None,
-        ca,
-        certificates: None,
-        hosts: vec![APP_HOST.into(), TEAM_HOST.into()],
+        certificates: Certificates::private(ca, [APP_HOST, TEAM_HOST]),
         tunnels: vec![("quickstart".into(), credentials.clone())],
         location: "local".into(),
         router: Arc::clone(&router),
@@ -177,6 +175,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         rules,
         codes: "appear here".into(),
         tunnel: address.to_string(),
+        certificates: "a local authority".into(),
         ca_file: ca_file.display().to_string(),
     });
     shutdown::signalled().await?;

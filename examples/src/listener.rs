@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cert_manager::{Resolver, presets};
+use cert_manager::{Resolver, acme::TlsAlpn01, presets};
 use http::{HeaderValue, Request};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -107,6 +107,7 @@ pub struct Tls {
     resolver: Arc<Resolver>,
     visitors: Arc<ServerConfig>,
     connectors: Arc<ServerConfig>,
+    challenges: Option<Arc<TlsAlpn01>>,
 }
 
 /// A finished TLS handshake.
@@ -116,6 +117,8 @@ pub enum Accepted {
     Visitor(Box<TlsStream<TcpStream>>),
     /// A connector, or cloudflared's probe.
     Connector(Box<TlsStream<TcpStream>>),
+    /// An authority that has seen what it came for.
+    Authority,
 }
 
 impl Tls {
@@ -129,7 +132,15 @@ impl Tls {
         let visitors =
             presets::server_config(Arc::clone(&provider), resolver.clone(), ["h2", "http/1.1"])?;
         let connectors = presets::tunnel_config(provider, resolver.clone())?;
-        Ok(Self { resolver, visitors: Arc::new(visitors), connectors: Arc::new(connectors) })
+        let (visitors, connectors) = (Arc::new(visitors), Arc::new(connectors));
+        Ok(Self { resolver, visitors, connectors, challenges: None })
+    }
+
+    /// Answers authorities too, which validate names in handshakes.
+    #[must_use]
+    pub fn challenges(mut self, challenges: Option<Arc<TlsAlpn01>>) -> Self {
+        self.challenges = challenges;
+        self
     }
 
     /// Finishes a handshake.
@@ -144,14 +155,20 @@ impl Tls {
             let mut start = start?;
             let hello = start.client_hello();
             let name = hello.server_name().map(str::to_owned);
+            if is_authority(&hello) {
+                let answer = match (&self.challenges, &name) {
+                    (Some(challenges), Some(name)) => challenges.find(name).await,
+                    _ => None,
+                };
+                let Some(answer) = answer else {
+                    return Err(refuse(&mut start.io, name.as_deref()).await?);
+                };
+                // RFC 8737 section 3: nothing follows the handshake.
+                start.into_stream(Arc::new(answer)).await?.shutdown().await?;
+                return Ok(Accepted::Authority);
+            }
             if !self.resolver.knows(name.as_deref()) {
-                start.io.write_all(&presets::UNRECOGNIZED_NAME_ALERT).await?;
-                start.io.shutdown().await?;
-                let name = name.unwrap_or_else(|| "no name".into());
-                return Err(io::Error::other(format!(
-                    "no certificate for `{}`",
-                    name.escape_debug()
-                )));
+                return Err(refuse(&mut start.io, name.as_deref()).await?);
             }
             if name.as_deref().is_some_and(is_tunnel_name) {
                 let stream = start.into_stream(Arc::clone(&self.connectors)).await?;
@@ -166,6 +183,20 @@ impl Tls {
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
+}
+
+/// Tells a client that its name is not known here. Gives the error for our own log.
+async fn refuse(tcp: &mut TcpStream, name: Option<&str>) -> io::Result<io::Error> {
+    tcp.write_all(&presets::UNRECOGNIZED_NAME_ALERT).await?;
+    tcp.shutdown().await?;
+    let name = name.unwrap_or("no name").escape_debug();
+    Ok(io::Error::other(format!("no certificate for `{name}`")))
+}
+
+/// Whether an authority comes to validate a name: it offers its protocol and no other.
+fn is_authority(hello: &rustls::server::ClientHello<'_>) -> bool {
+    let mut protocols = hello.alpn().into_iter().flatten();
+    (protocols.next(), protocols.next()) == (Some(presets::ACME_TLS_ALPN), None)
 }
 
 /// Whether this is one of the names that cloudflared asks for.

@@ -11,6 +11,7 @@ use std::{
 
 use clap::ValueEnum;
 use serde::Serialize;
+use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 
 pub use self::log::LogGuard;
@@ -43,7 +44,9 @@ pub enum Event {
         codes: String,
         /// Where connectors dial.
         tunnel: String,
-        /// The authority that visitors' browsers and connectors must trust.
+        /// Who issues the certificates that visitors see.
+        certificates: String,
+        /// The edge's own authority: connectors must trust it, and visitors' browsers where it issues for them too.
         ca_file: String,
     },
     /// A code, where no mail server is: for trying things out only.
@@ -165,6 +168,47 @@ pub enum Event {
         /// What is wrong, and where.
         error: String,
     },
+    /// A certificate for visitors was issued and is served.
+    CertificateIssued {
+        /// What it carries.
+        names: Vec<String>,
+        /// By whom.
+        issuer: String,
+        /// In hexadecimal digits.
+        serial: String,
+        /// Its last second.
+        until: String,
+    },
+    /// A certificate for visitors could not be had. What there is keeps serving.
+    CertificateFailed {
+        /// What it was to carry.
+        names: Vec<String>,
+        /// From whom.
+        issuer: String,
+        /// Why.
+        error: String,
+        /// When it is tried again.
+        seconds: f64,
+    },
+    /// A host's DNS record was written.
+    HostRegistered {
+        /// The host.
+        host: String,
+        /// Where it leads.
+        target: String,
+    },
+    /// A host's DNS record could not be written, or not be taken away.
+    HostRefused {
+        /// The host.
+        host: String,
+        /// Why, and what to do.
+        error: String,
+    },
+    /// The DNS record of a host that is not configured any more was taken away.
+    HostRemoved {
+        /// The host.
+        host: String,
+    },
     /// The origin gave no answer; the visitor sees a page that says so.
     OriginFailed {
         /// What happened.
@@ -177,7 +221,7 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ready { urls, rules, codes, tunnel, ca_file } => {
+            Self::Ready { urls, rules, codes, tunnel, certificates, ca_file } => {
                 writeln!(f)?;
                 for (url, rule) in urls.iter().zip(rules) {
                     writeln!(f, "  Open     {url}")?;
@@ -185,7 +229,8 @@ impl fmt::Display for Event {
                 }
                 writeln!(f, "  Codes    {codes}")?;
                 writeln!(f, "  Tunnel   {tunnel} (cloudflared's protocol)")?;
-                writeln!(f, "  Trust    {ca_file} (a browser that does not know it warns)")?;
+                writeln!(f, "  Issuer   {certificates}")?;
+                writeln!(f, "  Trust    {ca_file} (for connectors, and browsers that warn)")?;
                 writeln!(f, "  Stop     Ctrl-C")
             }
             Self::Code { address, code, minutes } => {
@@ -230,6 +275,20 @@ impl fmt::Display for Event {
             Self::RulesRefused { error } => {
                 write!(f, "the new rules can't be used, the old ones stay in force: {error}")
             }
+            Self::CertificateIssued { names, issuer, serial, until } => {
+                let names = names.join(", ");
+                write!(f, "certificate for {names}: {serial} from {issuer}, good until {until}")
+            }
+            Self::CertificateFailed { names, issuer, error, seconds } => {
+                let names = names.join(", ");
+                write!(
+                    f,
+                    "no certificate for {names} from {issuer}: {error}; tried again in {seconds:.0} s"
+                )
+            }
+            Self::HostRegistered { host, target } => write!(f, "{host} leads to {target} in DNS"),
+            Self::HostRefused { host, error } => write!(f, "DNS of {host}: {error}"),
+            Self::HostRemoved { host } => write!(f, "{host} was taken out of DNS"),
             Self::OriginFailed { error } => write!(f, "the origin gave no answer: {error}"),
             Self::Stopping => f.write_str("stopping; requests in flight may finish"),
         }
@@ -354,6 +413,13 @@ pub fn mask(address: &str) -> String {
         }
         None => "***".into(),
     }
+}
+
+/// A time for people and programs, such as `2026-11-26T09:30:00Z`.
+pub fn time_text(time: SystemTime) -> String {
+    let time = time::OffsetDateTime::from(time).replace_nanosecond(0);
+    let text = time.map(|time| time.format(&Rfc3339).unwrap_or_default());
+    text.unwrap_or_default()
 }
 
 /// The wall clock.

@@ -13,9 +13,12 @@
 //! allow = ["*@example.jp"]
 //! ```
 
+mod acme;
+mod dns;
 mod keys;
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Read as _,
     net::SocketAddr,
@@ -31,6 +34,10 @@ use otp_auth::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, de::IgnoredAny};
 
+pub use self::{
+    acme::{Acme, Challenge, Fallback},
+    dns::Dns,
+};
 use crate::rules::{Countries, People, Rules};
 
 /// A whole file.
@@ -59,6 +66,11 @@ pub struct Config {
     pub listen: Listen,
     /// How codes are delivered.
     pub mail: Mail,
+    /// Authorities that issue public certificates, in the order of preference. The edge's own unless there is one.
+    #[serde(default, deserialize_with = "acme::one_or_several")]
+    pub acme: Vec<Acme>,
+    /// A zone that the edge may change: for challenges, and for records of hosts.
+    pub dns: Option<Dns>,
     /// Applications.
     #[serde(default)]
     pub app: Vec<App>,
@@ -140,6 +152,11 @@ impl Config {
                 *file = directory.join(&*file);
             }
         }
+        let acme = config.acme.iter_mut().flat_map(|it| [&mut it.ca_file, &mut it.eab_key_file]);
+        let dns = config.dns.iter_mut().flat_map(|it| [&mut it.key_file, &mut it.hook]);
+        for file in acme.chain(dns).flatten() {
+            *file = directory.join(&*file);
+        }
         Ok(config)
     }
 
@@ -177,12 +194,20 @@ impl Config {
                 );
             }
         }
+        config.dns.as_ref().map(Dns::check).transpose()?;
+        config.check_acme()?;
         Ok(config)
     }
 
     /// The host where people sign in.
     pub fn team_host(&self) -> String {
         self.auth_host.clone().unwrap_or_else(|| format!("auth.{}", self.zone))
+    }
+
+    /// All hosts that visitors come to: of the applications, and where they sign in.
+    pub fn hosts(&self) -> BTreeSet<String> {
+        let hosts = self.app.iter().map(|app| self.host_of(app));
+        hosts.chain([self.team_host()]).collect()
     }
 
     /// The whole host name of an application, without its path.
@@ -419,6 +444,23 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_can_be_used_with_and_without_what_may_be_left_out() {
+        let sample = include_str!("../../edge.toml");
+        let config = Config::parse(sample).unwrap();
+        assert_eq!(config.certificates(), [["*.t.example.jp"]]);
+        assert_eq!(config.registered_hosts().unwrap().len(), 2);
+        // What excludes something else is left out here too.
+        let is_choice =
+            |line: &str| line.starts_with("#hook") || line.starts_with("#propagation_seconds");
+        let lines = sample.lines().filter(|line| !is_choice(line));
+        let all: Vec<&str> = lines.map(|line| line.strip_prefix('#').unwrap_or(line)).collect();
+        let is_key = |line: &&str| !line.starts_with(' ');
+        let all: String = all.into_iter().filter(is_key).flat_map(|line| [line, "\n"]).collect();
+        let config = Config::parse(&all).unwrap();
+        assert_eq!(config.acme[0].preferred_root.as_deref(), Some("ISRG Root X1"));
+    }
+
+    #[test]
     fn host_names_have_one_form() {
         let config = Config::parse(&GOOD.replace("t.example.jp", "T.Example.JP.")).unwrap();
         assert_eq!(config.team_host(), "auth.t.example.jp");
@@ -447,6 +489,72 @@ mod tests {
             ("zone = \"t.example.jp\"", "", "missing field `zone`"),
             ("\"t.example.jp\"", "\"\"", "`zone` is ``"),
             ("\"t.example.jp\"", "\"https://t.example.jp\"", "`zone` is `https://t.example.jp`"),
+            ("[mail]", "[acme]\n[mail]", "read the authority's terms, then say `agree_to_terms"),
+            ("[mail]", "[acme]\nagree = true\n[mail]", "there is no key `agree` in `acme`"),
+            ("[mail]", "[[acme]]\nwildcart = true\n[mail]", "did you mean `wildcard`?"),
+            (
+                "[mail]",
+                "[acme]\nagree_to_terms = true\nchallenge = \"http-01\"\n[mail]",
+                "say `http = \"0.0.0.0:80\"` in `[listen]`",
+            ),
+            (
+                "[mail]",
+                "[acme]\nagree_to_terms = true\nchallenge = \"http-1\"\n[mail]",
+                "unknown variant `http-1`, expected one of `http-01`",
+            ),
+            (
+                "[mail]",
+                "[acme]\nagree_to_terms = true\nchallenge = \"dns-01\"\n[mail]",
+                "dns-01 needs a zone that the edge may change; describe it in `[dns]`",
+            ),
+            (
+                "[mail]",
+                "[acme]\nagree_to_terms = true\nwildcard = true\n[mail]",
+                "authorities give a wildcard for dns-01 only",
+            ),
+            (
+                "[mail]",
+                "[acme]\nagree_to_terms = true\neab_key_id = \"x\"\n[mail]",
+                "`eab_key_id` and `eab_key_file` go together",
+            ),
+            (
+                "[mail]",
+                "[acme]\nagree_to_terms = true\ncontact = \"ops\"\n[mail]",
+                "`contact` is an e-mail address such as",
+            ),
+            (
+                "[mail]",
+                "[acme]\nagree_to_terms = true\ndirectory = \"http://ca.example\"\n[mail]",
+                "begins with https://",
+            ),
+            (
+                "[mail]",
+                "[[acme]]\nagree_to_terms = true\nfallback = \"private\"\n\
+                 [[acme]]\nagree_to_terms = true\ndirectory = \"https://ca.example\"\n[mail]",
+                "belongs into the last `[[acme]]`",
+            ),
+            (
+                "[mail]",
+                "[[acme]]\nagree_to_terms = true\n[[acme]]\nagree_to_terms = true\n[mail]",
+                "is named twice",
+            ),
+            ("[mail]", "[dns]\n[mail]", "say who changes the zone"),
+            (
+                "[mail]",
+                "[dns]\nserver = \"ns.example.jp\"\nkey_file = \"k\"\n[mail]",
+                "`dns.server` is `ns.example.jp`; an address such as",
+            ),
+            (
+                "[mail]",
+                "[dns]\nserver = \"192.0.2.53\"\n[mail]",
+                "`tsig-keygen edge > tsig.key` draws one",
+            ),
+            ("[mail]", "[dns]\nhook = \"a\"\nkey_file = \"k\"\n[mail]", "the hook knows its own"),
+            (
+                "[mail]",
+                "[dns]\nhook = \"a\"\ntarget = \"a b\"\n[mail]",
+                "`dns.target` is `a b`; an address or a host name is meant",
+            ),
             ("\"saito\"", "\"auth\"", "people sign in at this host"),
             (
                 "allow = [\"*@example.jp\"]",
@@ -467,6 +575,33 @@ mod tests {
         let config = Config::parse(&GOOD.replace("*@example.jp", "*example.jp")).unwrap();
         let error = format!("{:#}", config.policies().unwrap_err());
         assert!(error.contains("app `saito.t.example.jp`"), "{error}");
+    }
+
+    #[test]
+    fn certificates_are_for_each_host_or_for_the_zone() {
+        let apps = "\n[[app]]\nhost = \"www.example.org\"\ntunnel = \"home\"\nallow = [\"*\"]\n\
+                    [[app]]\nhost = \"a.b\"\ntunnel = \"home\"\nallow = [\"*\"]\n\
+                    [[app]]\nhost = \"saito/admin\"\ntunnel = \"home\"\nallow = [\"*\"]\n";
+        let config = Config::parse(&(GOOD.to_owned() + apps)).unwrap();
+        let each = ["a.b", "auth.t.example.jp", "saito.t.example.jp", "www.example.org"];
+        assert_eq!(config.certificates().concat(), each);
+        assert!(config.has_private_issuer());
+        let acme = "[dns]\nhook = \"h\"\n[acme]\nagree_to_terms = true\nwildcard = true\n";
+        let config = Config::parse(&(GOOD.to_owned() + acme + apps)).unwrap();
+        let few = ["a.b", "www.example.org", "*.t.example.jp"];
+        assert_eq!(config.certificates().concat(), few);
+        assert!(!config.has_private_issuer());
+        assert_eq!(config.challenge_of(&config.acme[0]), Challenge::Dns01);
+        let several = "[[acme]]\nagree_to_terms = true\n[[acme]]\nagree_to_terms = true\n\
+                       directory = \"https://ca.example\"\nfallback = \"private\"\n";
+        let config = Config::parse(&(GOOD.to_owned() + several)).unwrap();
+        assert_eq!(config.challenge_of(&config.acme[0]), Challenge::TlsAlpn01);
+        assert_eq!(
+            config.issuers_in_words(),
+            "https://acme-v02.api.letsencrypt.org/directory by tls-alpn-01 on `listen.https`; if that \
+             fails, https://ca.example by tls-alpn-01 on `listen.https`; if that fails, the edge's own \
+             authority, which browsers must be told to trust"
+        );
     }
 
     #[test]

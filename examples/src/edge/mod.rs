@@ -1,6 +1,9 @@
 //! The edge: listeners, certificates, tunnels and the gate, put together.
 
+pub mod cert;
+pub mod certificates;
 pub mod config;
+pub mod dns;
 pub mod policy;
 mod running;
 pub mod state;

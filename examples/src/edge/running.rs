@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cert_manager::{DirectoryStore, Manager, PrivateCa, Resolver, presets};
+use cert_manager::acme::{HTTP_PREFIX, Http01};
 use http::{StatusCode, header};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -26,6 +26,7 @@ use tunnel_proto::{
     },
 };
 
+use super::certificates::Certificates;
 use crate::{
     gate::{Gate, reply},
     listener::{self, Accepted, GRACE_PERIOD, Peer, Tls},
@@ -42,12 +43,8 @@ pub struct Settings {
     pub http: Option<TcpListener>,
     /// Where connectors dial.
     pub tunnel: Option<TcpListener>,
-    /// Issues the certificates.
-    pub ca: PrivateCa,
-    /// Where the certificates are kept over a restart; in memory only if there is none.
-    pub certificates: Option<DirectoryStore>,
-    /// Host names to have certificates for.
-    pub hosts: Vec<String>,
+    /// Which certificates there shall be, and who issues them.
+    pub certificates: Certificates,
     /// Who may register, by name.
     pub tunnels: Vec<(String, Credentials)>,
     /// Where this edge stands, for operators of connectors: a short code.
@@ -68,19 +65,19 @@ pub struct Running {
     shutdown: Shutdown,
 }
 
-/// Starts an edge. Its certificates are there and its sockets answer when this returns.
+/// Starts an edge. Its sockets answer when this returns, with certificates: where a public authority issues them, once
+/// each is there or has failed for the first time.
 ///
 /// # Errors
 ///
 /// Names that can't have a certificate, or a crypto provider without TLS.
 pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Running> {
-    let resolver = Resolver::new();
-    let manager = certificates(settings.ca, settings.certificates, &settings.hosts, &resolver)
-        .await
-        .context("can't issue the certificates")?;
+    let certificates = settings.certificates;
+    let own = certificates.start_own().await.context("can't issue the certificates")?;
 
+    let tls = Tls::new(certificates.resolver())?.challenges(certificates.tls_challenges());
     let door = Arc::new(Door {
-        tls: Tls::new(resolver)?,
+        tls,
         admission: Admission::default(),
         refusals: Mutex::default(),
         acceptor: Acceptor::new(Registry::new(settings.tunnels.clone(), settings.location)),
@@ -91,13 +88,6 @@ pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Run
     });
     let graceful = Arc::new(GracefulShutdown::new());
     let mut tasks = JoinSet::new();
-    tasks.spawn({
-        let told = shutdown.clone().told();
-        async move {
-            told.await;
-            manager.shutdown().await;
-        }
-    });
     let sockets = match settings.tunnel {
         Some(tunnel) => vec![(settings.https, Role::Visitors), (tunnel, Role::Connectors)],
         None => vec![(settings.https, Role::Both)],
@@ -111,44 +101,28 @@ pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Run
         });
     }
     if let Some(listener) = settings.http {
-        let (gate, shutdown) = (Arc::clone(&door.gate), shutdown.clone());
+        let plain =
+            Plain { gate: Arc::clone(&door.gate), challenges: certificates.http_challenges() };
+        let (plain, shutdown) = (Arc::new(plain), shutdown.clone());
         let graceful = Arc::clone(&graceful);
         tasks.spawn(async move {
-            let serve = |tcp, _| send_to_https(tcp, Arc::clone(&gate), graceful.watcher());
+            let serve = |tcp, _| Arc::clone(&plain).greet(tcp, graceful.watcher());
             listener::accept_loop(listener, shutdown, serve).await;
         });
     }
-    Ok(Running { tasks, graceful, shutdown })
-}
-
-/// Returns when all certificates serve.
-async fn certificates(
-    ca: PrivateCa,
-    store: Option<DirectoryStore>,
-    hosts: &[String],
-    resolver: &Arc<Resolver>,
-) -> anyhow::Result<Manager> {
-    let mut manager = Manager::builder().private_ca(ca).resolver(Arc::clone(resolver));
-    if let Some(store) = store {
-        manager = manager.storage(store);
-    }
-    for host in hosts {
-        manager = manager.name(host.as_str());
-    }
-    let tunnel_names = presets::tunnel_names();
-    let manager = manager.names(tunnel_names.iter().map(ToString::to_string)).start().await?;
-    let mut events = manager.events();
-    let missing = |manager: &Manager| {
-        manager.snapshot().certificates.into_iter().find(|status| status.serial.is_none())
-    };
-    while let Some(status) = missing(&manager) {
-        if let Some(error) = status.last_error {
-            anyhow::bail!("`{:?}`: {}", status.names, error.text);
+    let public = certificates.start_public(door.reporter.clone()).await;
+    let public = public.context("can't look after the certificates")?;
+    tasks.spawn({
+        let told = shutdown.clone().told();
+        async move {
+            told.await;
+            own.shutdown().await;
+            if let Some(public) = public {
+                public.shutdown().await;
+            }
         }
-        // Something happens for each certificate; what happened before this line is seen above.
-        let _ = timeout(Duration::from_millis(50), events.next()).await;
-    }
-    Ok(manager)
+    });
+    Ok(Running { tasks, graceful, shutdown })
 }
 
 impl Running {
@@ -270,6 +244,7 @@ impl Door {
                     Box::pin(self.register(io, peer, permit)).await;
                 }
             }
+            Ok(Accepted::Authority) => debug!(%peer, "an authority validated a name"),
             Ok(Accepted::Visitor(_) | Accepted::Connector(_)) => {
                 debug!(%peer, "a client came to a socket that is not for it");
             }
@@ -363,24 +338,53 @@ fn instant() -> Instant {
     Instant::now()
 }
 
-/// Plain HTTP knows one answer: the same over HTTPS.
-async fn send_to_https(tcp: TcpStream, gate: Arc<Gate>, watcher: Watcher) {
-    listener::serve_http(tcp, watcher, move |request| {
-        let host = request
-            .headers()
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok())
+/// What comes over plain HTTP.
+#[derive(Debug)]
+struct Plain {
+    gate: Arc<Gate>,
+    challenges: Option<Arc<Http01>>,
+}
+
+impl Plain {
+    async fn greet(self: Arc<Self>, tcp: TcpStream, watcher: Watcher) {
+        listener::serve_http(tcp, watcher, move |request| {
+            let plain = Arc::clone(&self);
+            async move {
+                let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
+                if request.uri().path().starts_with(HTTP_PREFIX) {
+                    return plain.answer_authority(request.uri().path()).await;
+                }
+                let host = request.headers().get(header::HOST);
+                plain.send_to_https(host.and_then(|host| host.to_str().ok()), target)
+            }
+        })
+        .await;
+    }
+
+    /// An authority that is sent on would come over HTTPS, where no certificate may be yet.
+    async fn answer_authority(&self, path: &str) -> reply::Reply {
+        let answer = match &self.challenges {
+            Some(challenges) => challenges.find(path).await,
+            None => None,
+        };
+        match answer {
+            Some(answer) => reply::text(200, answer),
+            None => reply::json(404, &serde_json::json!({"error": "no such challenge here"})),
+        }
+    }
+
+    /// All else has one answer: the same over HTTPS.
+    fn send_to_https(&self, host: Option<&str>, target: &str) -> reply::Reply {
+        let host = host
             .and_then(|host| access_policy::Request::new(host, "/").ok())
             .map(|request| request.host().to_owned())
-            .filter(|host| gate.knows(host));
-        let target = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let location = host.map(|host| format!("{}{target}", gate.origin_of(&host)));
-        async move {
-            match location {
-                Some(location) => reply::redirect(StatusCode::PERMANENT_REDIRECT, &location),
-                None => reply::json(404, &serde_json::json!({"error": "no such host here"})),
+            .filter(|host| self.gate.knows(host));
+        match host {
+            Some(host) => {
+                let location = format!("{}{target}", self.gate.origin_of(&host));
+                reply::redirect(StatusCode::PERMANENT_REDIRECT, &location)
             }
+            None => reply::json(404, &serde_json::json!({"error": "no such host here"})),
         }
-    })
-    .await;
+    }
 }

@@ -1,7 +1,9 @@
 //! What an edge keeps on disk: its certificate authority, its session keys, its tunnels' secrets.
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
+    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,6 +20,10 @@ use otp_auth::{
     session::{FileRevocations, Forgotten, Revocations},
 };
 use ring::rand::SecureRandom as _;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use tracing::{info, warn};
 use tunnel_proto::{Credentials, TunnelId, TunnelSecret};
 
@@ -36,6 +42,10 @@ const SESSION_KEYS: &str = "sessions/keys.json";
 const FIRST_KEY: &str = "sessions/signing-key.pk8";
 const REVOCATIONS: &str = "sessions/revocations.txt";
 const STATE_KEY: &str = "sessions/state-key.bin";
+/// Names that DNS has records of.
+const HOSTS: &str = "dns/hosts.txt";
+/// Locked by each edge that is at work.
+const LOCK: &str = "edge.lock";
 const OUTBOX: &str = "outbox";
 /// Beside the folder that it seals: whoever copies mails has no codes.
 const OUTBOX_KEY: &str = "outbox-key.bin";
@@ -212,6 +222,70 @@ impl State {
         let folder = DirectoryOutbox::open(self.path.join(OUTBOX))
             .with_context(|| format!("can't use `{OUTBOX}` in the state directory"))?;
         Ok((folder, key))
+    }
+
+    /// Hosts that were registered in DNS and not taken away since.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable directory.
+    pub fn noted_hosts(&self) -> anyhow::Result<BTreeSet<String>> {
+        let stored = self.store.load(HOSTS).with_context(|| format!("can't read `{HOSTS}`"))?;
+        let text = stored.map(|text| String::from_utf8_lossy(&text).into_owned());
+        Ok(text.unwrap_or_default().lines().map(str::to_owned).collect())
+    }
+
+    /// Notes that a host is about to be registered in DNS, or was taken away.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable or unwritable directory.
+    pub fn note_host(&self, host: &str, is_registered: bool) -> anyhow::Result<()> {
+        let mut hosts = self.noted_hosts()?;
+        let is_changed =
+            if is_registered { hosts.insert(host.to_owned()) } else { hosts.remove(host) };
+        if is_changed {
+            let text: String = hosts.iter().flat_map(|host| [host, "\n"]).collect();
+            let _replaced = self
+                .store
+                .keep(HOSTS, text.as_bytes(), Expect::Any)
+                .with_context(|| format!("can't write `{HOSTS}`"))?;
+        }
+        Ok(())
+    }
+
+    /// Says to other programs that an edge is at work here, until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// An unwritable directory.
+    pub fn at_work(&self) -> anyhow::Result<File> {
+        let file = self.lock_file()?;
+        flock(&file, FlockOperation::LockShared).context("can't lock the state directory")?;
+        Ok(file)
+    }
+
+    /// Whether an edge is at work here.
+    ///
+    /// # Errors
+    ///
+    /// An unwritable directory.
+    pub fn has_edge_at_work(&self) -> anyhow::Result<bool> {
+        match flock(&self.lock_file()?, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(false),
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error).context("can't lock the state directory"),
+        }
+    }
+
+    fn lock_file(&self) -> anyhow::Result<File> {
+        let path = self.path.join(LOCK);
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("can't open `{}`", path.display()))
     }
 
     /// Draws credentials for a new tunnel and keeps them.

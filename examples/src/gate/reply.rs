@@ -37,6 +37,11 @@ pub fn json(status: u16, value: &serde_json::Value) -> Reply {
     reply(status, "application/json", value.to_string())
 }
 
+/// Plain text for programs.
+pub fn text(status: u16, content: String) -> Reply {
+    reply(status, "text/plain; charset=utf-8", content)
+}
+
 /// Sends the browser elsewhere with a `GET`.
 pub fn redirect(status: StatusCode, location: &str) -> Reply {
     let mut reply = reply(status.as_u16(), "text/plain; charset=utf-8", String::new());

@@ -6,11 +6,13 @@
 #![allow(unreachable_pub, reason = "each test file is a crate of its own")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
+pub mod authority;
 pub mod clock;
 pub mod countries;
 pub mod form;
 pub mod loopback;
 pub mod mail_server;
+pub mod name_server;
 pub mod nginx;
 pub mod origin;
 pub mod process;

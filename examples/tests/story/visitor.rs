@@ -194,6 +194,12 @@ pub fn host_of(url: &str) -> String {
     reqwest::Url::parse(url).expect("a URL").host_str().expect("a host").to_owned()
 }
 
+/// A client for programs, which trusts this authority only.
+pub fn trusting(ca: &Path) -> reqwest::ClientBuilder {
+    let tls = tls(ca, Arc::new(DefaultTimeProvider));
+    Client::builder().tls_backend_preconfigured(tls).no_proxy()
+}
+
 /// A client's TLS that trusts this authority only.
 pub fn tls(ca: &Path, clock: Arc<dyn TimeProvider>) -> ClientConfig {
     let mut roots = RootCertStore::empty();

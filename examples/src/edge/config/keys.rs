@@ -4,7 +4,7 @@ use anyhow::bail;
 use toml::de::{DeTable, DeValue};
 
 /// Tables and the keys that each may have. The first is the file itself.
-const TABLES: [(&str, &[&str]); 4] = [
+const TABLES: [(&str, &[&str]); 6] = [
     (
         "",
         &[
@@ -17,11 +17,46 @@ const TABLES: [(&str, &[&str]); 4] = [
             "identities",
             "listen",
             "mail",
+            "acme",
+            "dns",
             "app",
         ],
     ),
     ("listen", &["https", "http", "tunnel"]),
     ("mail", &["smtp", "from", "user", "password_file", "templates"]),
+    (
+        "acme",
+        &[
+            "directory",
+            "agree_to_terms",
+            "contact",
+            "challenge",
+            "wildcard",
+            "profile",
+            "preferred_root",
+            "ca_file",
+            "eab_key_id",
+            "eab_key_file",
+            "fallback",
+        ],
+    ),
+    (
+        "dns",
+        &[
+            "server",
+            "zone",
+            "key_file",
+            "key_name",
+            "key_algorithm",
+            "hook",
+            "target",
+            "owner",
+            "ttl",
+            "resolvers",
+            "propagation_servers",
+            "propagation_seconds",
+        ],
+    ),
     ("app", &["host", "tunnel", "allow", "require_ip", "policies"]),
 ];
 
