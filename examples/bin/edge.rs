@@ -8,27 +8,25 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 
 use std::{
-    collections::BTreeSet,
-    convert::Infallible,
-    num::NonZero,
-    path::{Path, PathBuf},
-    pin::pin,
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
+    collections::BTreeMap, convert::Infallible, num::NonZero, path::PathBuf, pin::pin,
+    process::ExitCode, sync::Arc, time::Duration,
 };
 
-use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 use sekimori::{
     edge::{
-        self, cert, certificates::Certificates, config::Config, dns, dns::Registrar, policy,
+        self, cert,
+        certificates::Certificates,
+        config::Config,
+        dns,
+        dns::Registrar,
+        policy,
+        reload::{Reload, routes, words_of},
         state::State,
     },
     gate::{self, Gate},
     listener,
     output::{Event, LEVELS, Output, Reporter, chain, init_logs},
-    rules::Rules,
     runtime,
     shutdown::{self, Shutdown},
 };
@@ -50,7 +48,7 @@ Start here:
   edge policy test suite.json                  ask the policies what you expect of them
   edge cert list                               certificates: from whom, until when, what went wrong
   edge dns register                            write the records of hosts, where `[dns]` says so
-  kill -HUP PID                                read rules, people and countries again
+  kill -HUP PID                                read rules, people, countries and hosts again
 
 Exit codes: 0 done, 1 failed, 2 unknown arguments; `edge policy --help` tells its own"
 )]
@@ -188,13 +186,12 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let router = Arc::new(Router::new());
     let mut tunnels = Vec::new();
     for app in &config.app {
-        let credentials = state.tunnel(&app.tunnel)?;
-        let host = config.host_of(app);
-        if router.route(&host).is_some_and(|other| other != credentials.tunnel_id()) {
-            bail!("`{host}` is named with two tunnels; one tunnel serves a whole host");
-        }
-        router.set_route(&host, credentials.tunnel_id())?;
-        tunnels.push((app.tunnel.clone(), credentials));
+        tunnels.push((app.tunnel.clone(), state.tunnel(&app.tunnel)?));
+    }
+    let ids = tunnels.iter().map(|(name, credentials)| (name.clone(), credentials.tunnel_id()));
+    let ids: BTreeMap<_, _> = ids.collect();
+    for (host, tunnel) in routes(&config, &ids)? {
+        router.set_route(&host, tunnel)?;
     }
     let rules = config.rules()?;
     rules.warn_of_missing_facts();
@@ -238,11 +235,12 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         certificates,
         tunnels,
         location: config.location.clone(),
-        router,
+        router: Arc::clone(&router),
         gate: Arc::clone(&gate),
         reporter: reporter.clone(),
     };
     let tried = registrar.as_ref().map(Registrar::tried);
+    let hosts = registrar.as_ref().map(Registrar::hosts);
     let mut registering = pin!(register(registrar));
     let running = tokio::select! {
         running = start(tried, settings, shutdown) => running?,
@@ -255,8 +253,9 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         }
     };
     reporter.tell(&ready);
-    let file = arguments.file.config;
-    let reload = shutdown::on_hangup(|| reporter.tell(&reload(&file, &config, &gate)));
+    let (file, certificates) = (arguments.file.config, running.certificates());
+    let mut reload = Reload { file, config, gate, router, tunnels: ids, certificates, hosts };
+    let reload = shutdown::on_hangup(|| reporter.tell(&reload.now()));
     tokio::select! {
         stopped = shutdown::signalled() => stopped?,
         failed = reload => failed?,
@@ -294,34 +293,6 @@ async fn start(
 }
 
 const DNS_PATIENCE: Duration = Duration::from_secs(20);
-
-/// Reads the configuration again and puts its rules in force. Everything else about it, and which
-/// hosts there are, stays as it was at the start.
-fn reload(file: &Path, old: &Config, gate: &Gate) -> Event {
-    let read = || -> anyhow::Result<Vec<String>> {
-        let config = Config::read(file)?;
-        let hosts = |config: &Config| -> BTreeSet<(String, String)> {
-            config.app.iter().map(|app| (config.host_of(app), app.tunnel.clone())).collect()
-        };
-        if hosts(&config) != hosts(old) {
-            bail!("hosts or tunnels are not the ones of before; restart the edge to change those");
-        }
-        let rules = config.rules()?;
-        rules.warn_of_missing_facts();
-        let in_words = words_of(&rules);
-        gate.replace_rules(rules);
-        Ok(in_words)
-    };
-    match read() {
-        Ok(rules) => Event::RulesReplaced { rules },
-        Err(error) => Event::RulesRefused { error: chain(&*error) },
-    }
-}
-
-/// Who may pass, one line an application.
-fn words_of(rules: &Rules) -> Vec<String> {
-    rules.engine().policies().applications.iter().map(ToString::to_string).collect()
-}
 
 fn check(config: &Config) -> anyhow::Result<()> {
     let rules = config.rules()?;

@@ -25,7 +25,7 @@ use story::{
     name_server::{KEY, NameServer},
     nginx::{self, Nginx},
     origin::Origin,
-    process::{Ended, Program},
+    process::{EDGE, Ended, Program, command},
     site::{APP_HOST, OTHER_HOST, Site, TEAM_HOST, WITH_LOGIN, WITHOUT_LOGIN},
     visitor::{Habits, Visitor, tls},
 };
@@ -189,6 +189,49 @@ async fn the_reference_story_with_a_public_certificate_and_a_record_in_dns() {
     assert_eq!(edge.terminate().await.code(), Some(0));
 }
 
+/// A host comes and goes while the edge serves another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs pebble and bind9"]
+async fn hosts_come_and_go_with_certificate_and_record_while_the_edge_runs() {
+    let acme = "challenge = \"tls-alpn-01\"";
+    let stage = Stage::set(acme, WITHOUT_LOGIN, loopback::free_address()).await;
+    let origin = Origin::answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let (mut edge, _connector) = stage.site.start(&origin.url()).await;
+    let visitor = stage.visitor();
+    let other = stage.site.url(OTHER_HOST, "/");
+    assert!(visitor.request(reqwest::Method::GET, &other).send().await.is_err(), "not yet");
+
+    let config = fs::read_to_string(stage.site.configuration()).unwrap();
+    let app = WITHOUT_LOGIN.replace("\"saito\"", "\"tanaka\"");
+    let no_tunnel = app.replace("\"home\"", "\"away\"");
+    for (more, told) in [
+        (no_tunnel.as_str(), "tunnel `away` was not configured at the start"),
+        ("[[app]]\nhost = \"a_b.c\"\ntunnel = \"home\"\nallow = [\"*\"]\n", "a_b.c"),
+    ] {
+        fs::write(stage.site.configuration(), config.clone() + more).unwrap();
+        edge.signal("HUP").await;
+        let refused = edge.next_event("rules_refused").await;
+        assert!(refused["error"].as_str().unwrap().contains(told), "{refused}");
+    }
+    fs::write(stage.site.configuration(), config.clone() + &app).unwrap();
+    edge.signal("HUP").await;
+    edge.next_event("certificate_issued").await;
+    assert_eq!(edge.events("rules_replaced").len(), 1);
+    assert_eq!(edge.events("host_registered").last().unwrap()["host"], OTHER_HOST);
+    assert_eq!(stage.dns.dig(OTHER_HOST, "A").await.len(), 1);
+    assert_eq!(visitor.get(&other).await.text(), "ok");
+
+    fs::write(stage.site.configuration(), &config).unwrap();
+    edge.signal("HUP").await;
+    assert_eq!(edge.next_event("host_removed").await["host"], OTHER_HOST);
+    assert!(stage.dns.dig(OTHER_HOST, "A").await.is_empty());
+    // On the connection of before it is a host like any unknown one.
+    assert_eq!(visitor.get(&stage.site.url(APP_HOST, "/")).await.text(), "ok");
+    let stranger = stage.visitor();
+    assert!(stranger.request(reqwest::Method::GET, &other).send().await.is_err());
+    assert_eq!(edge.terminate().await.code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs pebble and bind9"]
 async fn challenges_are_answered_on_the_edges_own_sockets() {
@@ -212,6 +255,61 @@ async fn challenges_are_answered_on_the_edges_own_sockets() {
         let other = visitor.get(&format!("{plain}/.well-known/ACME-challenge/x")).await;
         assert_eq!(other.status, 308);
         assert_eq!(edge.terminate().await.code(), Some(0));
+    }
+}
+
+/// Public certificates are for visitors: cloudflared goes on to trust the edge's own authority.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs CLOUDFLARED"]
+async fn cloudflared_connects_behind_a_public_certificate() {
+    let binary = std::env::var("CLOUDFLARED").expect("CLOUDFLARED names the binary");
+    let stage =
+        Stage::set("challenge = \"tls-alpn-01\"", WITHOUT_LOGIN, loopback::free_address()).await;
+    let origin = Origin::answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let token = stage.site.create_tunnel().await;
+    let mut edge = stage.site.start_edge().await;
+    let mut command = command(&binary, &["tunnel"]);
+    for _ in 0..4 {
+        command.args(["--edge", &stage.site.https.to_string()]);
+    }
+    command.args(["--protocol", "http2", "--no-autoupdate", "--no-prechecks", "--cacert"]);
+    command.arg(stage.site.ca()).args(["--metrics", "127.0.0.1:0", "run", "--url", &origin.url()]);
+    command.env("TUNNEL_TOKEN", token);
+    let _cloudflared = Program::start("cloudflared", command);
+    edge.next_event("connector_connected").await;
+    assert_eq!(stage.visitor().get(&stage.site.url(APP_HOST, "/")).await.text(), "ok");
+    let renewed = stage.cert(&["renew", APP_HOST]).await;
+    assert_eq!(renewed["outcome"], "renewed", "{renewed}");
+    assert_eq!(stage.visitor().get(&stage.site.url(APP_HOST, "/")).await.text(), "ok");
+    assert!(edge.events("connector_lost").is_empty());
+    assert_eq!(edge.terminate().await.code(), Some(0));
+}
+
+/// The authority comes to an edge that did not order; both share the state directory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs pebble and bind9"]
+async fn an_edge_answers_challenges_of_another_edge() {
+    for challenge in ["http-01", "tls-alpn-01"] {
+        let acme = format!("challenge = \"{challenge}\"");
+        let stage = Stage::set(&acme, WITHOUT_LOGIN, loopback::free_address()).await;
+        stage.site.create_tunnel().await;
+        // The authority knows the ports of this one.
+        let first = stage.site.start_edge().await;
+        let config = fs::read_to_string(stage.site.configuration()).unwrap();
+        let other = stage.site.path("other.toml");
+        let moved =
+            [stage.site.https, stage.site.http].into_iter().fold(config, |text, address| {
+                text.replace(&address.to_string(), &loopback::free_address().to_string())
+            });
+        fs::write(&other, moved.replace("host = \"saito\"", "host = \"tanaka\"")).unwrap();
+        let arguments = ["run", "--output", "json", "--config", other.to_str().unwrap()];
+        let mut second = Program::start("the other edge", command(EDGE, &arguments));
+        let issued = second.next_event("certificate_issued").await;
+        assert_eq!(issued["names"], serde_json::json!([OTHER_HOST]), "{challenge}");
+        assert!(second.events("certificate_failed").is_empty(), "{}", second.everything());
+        second.next_event("ready").await;
+        assert_eq!(second.terminate().await.code(), Some(0));
+        assert_eq!(first.terminate().await.code(), Some(0));
     }
 }
 

@@ -17,12 +17,13 @@ use cert_manager::{
     presets,
 };
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::{
     config::{Challenge, Config},
     state::State,
 };
-use crate::output::{Event, Reporter, time_text};
+use crate::output::{Event, Reporter, chain, time_text};
 
 /// Which certificates there shall be, and who issues them.
 #[derive(Debug)]
@@ -136,6 +137,16 @@ impl Certificates {
         Ok(Some(manager))
     }
 
+    /// Which certificates there are for visitors.
+    pub fn wanted(&self) -> &[Vec<String>] {
+        &self.wanted
+    }
+
+    /// What looks after them from now on.
+    pub fn managers(self, own: Manager, public: Option<Manager>) -> Managers {
+        Managers { own, public, wanted: self.wanted }
+    }
+
     fn builder(&self) -> Builder {
         let builder = Manager::builder().resolver(self.resolver()).look_every(LOOK_EVERY);
         match &self.store {
@@ -183,6 +194,45 @@ impl Public {
             issuers.push(Arc::new(PrivateIssuer::new(Arc::clone(ca))));
         }
         Ok(Self { issuers, http, tls })
+    }
+}
+
+/// Both managers at work.
+#[derive(Debug)]
+pub struct Managers {
+    own: Manager,
+    public: Option<Manager>,
+    wanted: Vec<Vec<String>>,
+}
+
+impl Managers {
+    /// The one that looks after certificates for visitors.
+    fn for_visitors(&self) -> &Manager {
+        self.public.as_ref().unwrap_or(&self.own)
+    }
+
+    /// Looks after these certificates for visitors from now on, and no others. New ones are ordered in the background.
+    pub fn want(&mut self, wanted: &[Vec<String>]) {
+        for names in self.wanted.iter().filter(|names| !wanted.contains(names)) {
+            // All names of a certificate go with one of them.
+            if let Some(Err(error)) = names.first().map(|name| self.for_visitors().remove(name)) {
+                warn!(?names, error = chain(&error), "a certificate is still looked after");
+            }
+        }
+        for names in wanted.iter().filter(|names| !self.wanted.contains(names)) {
+            if let Err(error) = self.for_visitors().add(names) {
+                warn!(?names, error = chain(&error), "a certificate is not looked after");
+            }
+        }
+        self.wanted = wanted.to_vec();
+    }
+
+    /// Stops both. What is under way goes on at the next start.
+    pub async fn shutdown(self) {
+        self.own.shutdown().await;
+        if let Some(public) = self.public {
+            public.shutdown().await;
+        }
     }
 }
 

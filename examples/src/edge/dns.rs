@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use cert_manager::dns::{DnsError, HostNames, RecordData, RecordName, Registered};
 use clap::{Args, Subcommand};
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{config::Config, state::State};
 use crate::{
@@ -125,6 +125,9 @@ pub struct Registrar<'a> {
     target: RecordData,
     state: &'a State,
     reporter: Reporter,
+    /// Which hosts are to be registered.
+    hosts: watch::Sender<Vec<RecordName>>,
+    /// What is left to do.
     wanted: Vec<RecordName>,
     unwanted: Vec<RecordName>,
     /// Once each was tried.
@@ -143,11 +146,17 @@ impl<'a> Registrar<'a> {
         reporter: Reporter,
     ) -> anyhow::Result<Option<Self>> {
         let Some((names, target)) = config.host_names()? else { return Ok(None) };
-        let wanted = config.registered_hosts()?;
-        let noted = state.noted_hosts()?.into_iter().filter_map(|host| host.parse().ok());
-        let unwanted = noted.filter(|host| !wanted.contains(host)).collect();
         let (tried, _) = watch::channel(false);
-        Ok(Some(Self { names, target, state, reporter, wanted, unwanted, tried }))
+        let (hosts, _) = watch::channel(config.registered_hosts()?);
+        // Told at once if it can't be read.
+        state.noted_hosts()?;
+        let (wanted, unwanted) = (Vec::new(), Vec::new());
+        Ok(Some(Self { names, target, state, reporter, hosts, wanted, unwanted, tried }))
+    }
+
+    /// Takes which hosts are to be registered from now on.
+    pub fn hosts(&self) -> watch::Sender<Vec<RecordName>> {
+        self.hosts.clone()
     }
 
     /// Tells `true` once each host was tried.
@@ -155,7 +164,7 @@ impl<'a> Registrar<'a> {
         self.tried.subscribe()
     }
 
-    /// Tries until everything is as it is wanted, and rests then.
+    /// Tries until everything is as it is wanted, and rests until it is wanted otherwise.
     ///
     /// # Cancel safety
     ///
@@ -163,6 +172,8 @@ impl<'a> Registrar<'a> {
     pub async fn keep(mut self) -> Infallible {
         // Told once, and again if it is another.
         let mut told = Vec::new();
+        let mut changes = self.hosts.subscribe();
+        self.plan(&mut changes);
         loop {
             let mut left = Vec::new();
             for host in std::mem::take(&mut self.wanted) {
@@ -179,11 +190,30 @@ impl<'a> Registrar<'a> {
             }
             self.unwanted = left;
             self.tried.send_replace(true);
-            if self.wanted.is_empty() && self.unwanted.is_empty() {
-                return std::future::pending().await;
+            let is_done = self.wanted.is_empty() && self.unwanted.is_empty();
+            tokio::select! {
+                () = tokio::time::sleep(TRY_AGAIN), if !is_done => {}
+                // We hold a sender ourselves, so it always says something.
+                _ = changes.changed() => {
+                    told.clear();
+                    self.plan(&mut changes);
+                }
             }
-            tokio::time::sleep(TRY_AGAIN).await;
         }
+    }
+
+    /// What there is to do for the hosts that are wanted now.
+    fn plan(&mut self, changes: &mut watch::Receiver<Vec<RecordName>>) {
+        self.wanted.clone_from(&changes.borrow_and_update());
+        let noted = match self.state.noted_hosts() {
+            Ok(noted) => noted,
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "records of hosts are left in DNS");
+                return;
+            }
+        };
+        let noted = noted.into_iter().filter_map(|host| host.parse().ok());
+        self.unwanted = noted.filter(|host| !self.wanted.contains(host)).collect();
     }
 
     async fn add(&self, host: &RecordName, told: &mut Vec<String>) -> bool {

@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod config;
 pub mod dns;
 pub mod policy;
+pub mod reload;
 mod running;
 pub mod state;
 

@@ -14,6 +14,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
@@ -63,6 +64,7 @@ pub struct Running {
     tasks: JoinSet<()>,
     graceful: Arc<GracefulShutdown>,
     shutdown: Shutdown,
+    certificates: watch::Sender<Vec<Vec<String>>>,
 }
 
 /// Starts an edge. Its sockets answer when this returns, with certificates: where a public authority issues them, once
@@ -112,20 +114,28 @@ pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Run
     }
     let public = certificates.start_public(door.reporter.clone()).await;
     let public = public.context("can't look after the certificates")?;
-    tasks.spawn({
-        let told = shutdown.clone().told();
-        async move {
-            told.await;
-            own.shutdown().await;
-            if let Some(public) = public {
-                public.shutdown().await;
+    let (wanted, mut changes) = watch::channel(certificates.wanted().to_vec());
+    let mut managers = certificates.managers(own, public);
+    let told = shutdown.clone().told();
+    tasks.spawn(async move {
+        let mut told = std::pin::pin!(told);
+        loop {
+            tokio::select! {
+                () = &mut told => break,
+                Ok(()) = changes.changed() => managers.want(&changes.borrow_and_update()),
             }
         }
+        managers.shutdown().await;
     });
-    Ok(Running { tasks, graceful, shutdown })
+    Ok(Running { tasks, graceful, shutdown, certificates: wanted })
 }
 
 impl Running {
+    /// Takes which certificates there shall be for visitors, by the names of each.
+    pub fn certificates(&self) -> watch::Sender<Vec<Vec<String>>> {
+        self.certificates.clone()
+    }
+
     /// Waits until the program is told to stop and the requests in flight are done, or the grace
     /// period is over.
     pub async fn finished(mut self) {
