@@ -207,6 +207,11 @@ pub enum NameError {
     /// The name is not valid under UTS #46 with the strict rules.
     #[error("the name is not a valid internationalized domain name")]
     Idna,
+    /// The name is not ASCII, and this build has not the feature `idna`, which would turn it into A-labels.
+    #[error(
+        "the name is not ASCII: write it with A-labels (`xn--`), or build with the feature `idna`"
+    )]
+    NotAscii,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -53,6 +53,7 @@
 //! | `aws-lc-rs` | no | the same with AWS-LC; with both on, *ring* is what is used unless told |
 //! | `tokio` | yes | [`Manager`]; needs one of the providers |
 //! | `acme` | yes | [`acme`], with hyper for HTTPS; needs one of the providers |
+//! | `idna` | no | names in other scripts than ASCII, such as `bücher.example`, by UTS #46; without it write them as `xn--` |
 //! | `dns` | no | `dns`, with hickory-proto; needs one of the providers |
 //! | `redis` | no | `storage::RedisStore`, for nodes on several machines |
 //! | `conformance` | no | `conformance`: schedules that a store of your own must survive, for its tests |
@@ -79,6 +80,8 @@ mod certificate;
 #[cfg(feature = "conformance")]
 #[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
 pub mod conformance;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod digest;
 #[cfg(all(feature = "dns", any(feature = "ring", feature = "aws-lc-rs")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
 pub mod dns;

@@ -1,10 +1,5 @@
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
-use idna::{
-    AsciiDenyList,
-    uts46::{DnsLength, Hyphens, Uts46},
-};
-
 use crate::error::{Error, Kind, NameError};
 
 /// A name that a certificate can carry: a host name, a wildcard or an IP address.
@@ -12,6 +7,9 @@ use crate::error::{Error, Kind, NameError};
 /// Parsed once, then always in one canonical form: lower case, no trailing dot, internationalized
 /// labels as A-labels (`xn--`), addresses as [`IpAddr`] prints them. Equality and hashing are
 /// those of the canonical text.
+///
+/// With the feature `idna`, `bücher.example` becomes `xn--bcher-kva.example`, and A-labels that decode to no valid name are
+/// refused. Without it, names come in ASCII, A-labels are taken as they are, and all else is [`NameError::NotAscii`].
 ///
 /// Cheap to clone.
 ///
@@ -24,7 +22,7 @@ use crate::error::{Error, Kind, NameError};
 /// use cert_manager::{Name, NameError};
 ///
 /// # fn main() -> Result<(), cert_manager::Error> {
-/// assert_eq!("Bücher.Example.".parse::<Name>()?.as_str(), "xn--bcher-kva.example");
+/// assert_eq!("XN--Bcher-KVA.Example.".parse::<Name>()?.as_str(), "xn--bcher-kva.example");
 /// assert!("*.example.jp".parse::<Name>()?.is_wildcard());
 /// assert_eq!("2001:DB8:0::1".parse::<Name>()?.as_str(), "2001:db8::1");
 ///
@@ -171,10 +169,31 @@ fn to_a_labels(host: &str) -> Result<String, NameError> {
     if lower.is_ascii() && !lower.split('.').any(has_reserved_hyphens) {
         return Ok(lower);
     }
+    map_by_uts46(lower)
+}
+
+#[cfg(feature = "idna")]
+fn map_by_uts46(lower: String) -> Result<String, NameError> {
+    use idna::{
+        AsciiDenyList,
+        uts46::{DnsLength, Hyphens, Uts46},
+    };
+
     let ascii = Uts46::new()
         .to_ascii(lower.as_bytes(), AsciiDenyList::STD3, Hyphens::Check, DnsLength::Ignore)
         .map_err(|_| NameError::Idna)?;
     Ok(ascii.into_owned())
+}
+
+/// Takes A-labels as they are; whether they decode to a name is for the authority to say.
+#[cfg(not(feature = "idna"))]
+fn map_by_uts46(lower: String) -> Result<String, NameError> {
+    if !lower.is_ascii() {
+        return Err(NameError::NotAscii);
+    }
+    let is_reserved =
+        |label| has_reserved_hyphens(label) && label.strip_prefix("xn--").is_none_or(str::is_empty);
+    if lower.split('.').any(is_reserved) { Err(NameError::Idna) } else { Ok(lower) }
 }
 
 /// Says whether hyphens stand third and fourth: `xn--`, or a form that is reserved.

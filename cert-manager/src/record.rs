@@ -11,6 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     certificate::Certificate,
+    digest::sha256,
     error::{Error, Kind},
     lifecycle::{Leaf, RenewalInfo, RenewalWindow, salt_of_serial},
     name::Name,
@@ -187,9 +188,7 @@ pub(crate) fn certificate_key(names: &[String]) -> Result<Key, Error> {
 
 /// 32 hexadecimal characters.
 pub(crate) fn short_hash(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-
-    let hash = Sha256::digest(text);
+    let hash = sha256(&[text.as_bytes()]);
     let nibbles = hash.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
     nibbles.filter_map(|nibble| char::from_digit(nibble.into(), 16)).collect()
 }

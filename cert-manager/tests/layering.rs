@@ -7,6 +7,7 @@ use std::{fs, path::Path};
 /// Low to high. A module may name those before it.
 const LAYERS: &[&str] = &[
     "version",
+    "digest",
     "failure",
     "error",
     "name",

@@ -1,12 +1,40 @@
-//! Names are normalized or refused with a reason, as `tests/data/names.txt` says.
+//! Names are normalized or refused with a reason, as the tables in `tests/data` say.
 
 #![allow(clippy::unwrap_used, reason = "clippy knows test functions, not their helpers")]
 
-use cert_manager::Name;
+use cert_manager::{Name, NameError};
 
 #[test]
 fn follows_the_table() {
-    for line in include_str!("data/names.txt").lines() {
+    follows(include_str!("data/names.txt"));
+}
+
+#[test]
+fn names_in_other_scripts_need_the_feature() {
+    let table = include_str!("data/names_idna.txt");
+    if cfg!(feature = "idna") {
+        return follows(table);
+    }
+    for line in table.lines().filter(|line| !line.starts_with('#')) {
+        let (input, _) = line.split_once('|').unwrap();
+        let parsed = expand(input.trim()).parse::<Name>();
+        if input.is_ascii() {
+            assert_eq!(parsed.unwrap().as_str(), input.trim(), "it is for the authority to say");
+        } else {
+            let error = parsed.unwrap_err();
+            let reason = if input.starts_with('*') && !input.starts_with("*.") {
+                NameError::WildcardPlacement
+            } else {
+                NameError::NotAscii
+            };
+            assert_eq!(error.name_error(), Some(reason), "{line}");
+        }
+    }
+    assert!(NameError::NotAscii.to_string().contains("`idna`"), "it says what would help");
+}
+
+fn follows(table: &str) {
+    for line in table.lines() {
         if line.starts_with('#') {
             continue;
         }

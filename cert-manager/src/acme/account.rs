@@ -3,13 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
 use rustls::{SignatureScheme, crypto::CryptoProvider, sign::SigningKey};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
+    digest::{hmac_sha256, sha256},
     error::{Error, Kind},
     key::{PrivateKey, SecretPem},
 };
@@ -59,7 +58,7 @@ impl AccountKey {
 
     /// The SHA-256 of the public key in the form of RFC 7638, in base64url.
     pub fn thumbprint(&self) -> String {
-        URL_SAFE_NO_PAD.encode(Sha256::digest(self.jwk()))
+        URL_SAFE_NO_PAD.encode(sha256(&[self.jwk().as_bytes()]))
     }
 
     /// The public key, its members in the order that RFC 7638 asks for.
@@ -138,12 +137,7 @@ impl ExternalAccount {
     pub(crate) fn bind(&self, key: &AccountKey, url: &str) -> String {
         let header = json!({ "alg": "HS256", "kid": self.key_id, "url": url }).to_string();
         let input = signing_input(&header, &key.jwk());
-        // HMAC takes keys of any length.
-        let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.mac_key).map(|mut mac| {
-            mac.update(input.as_bytes());
-            mac.finalize().into_bytes()
-        });
-        flattened(&input, mac.as_deref().unwrap_or_default())
+        flattened(&input, &hmac_sha256(&self.mac_key, input.as_bytes()))
     }
 }
 

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use crate::digest::sha256;
 
 /// The kinds of challenges that can be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ impl Challenge {
 
     /// What the extension of TLS-ALPN-01's certificate holds: the SHA-256 of the answer.
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(&self.key_authorization).into()
+        sha256(&[self.key_authorization.as_bytes()])
     }
 
     /// The server name that TLS-ALPN-01 asks for: for an address, its name in reverse (RFC 8738 section 6).

@@ -7,7 +7,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use rustls::{CipherSuite, pki_types::CertificateDer};
+use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     certificate::{self, Serial},
+    digest::sha256,
     error::{Error, Kind},
     key::default_provider,
     storage::{Key, Storage, StorageError},
@@ -196,13 +197,8 @@ impl fmt::Debug for Token {
 fn key(token: &str) -> Result<Key, Error> {
     use std::fmt::Write as _;
 
-    let suites = default_provider().cipher_suites;
-    let suite = suites.iter().find(|it| it.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
-    let sha256 =
-        suite.and_then(rustls::SupportedCipherSuite::tls13).map(|it| it.common.hash_provider);
-    let digest = sha256.ok_or(Kind::Request("the provider has no SHA-256"))?.hash(token.as_bytes());
     let mut name = format!("{FOLDER}/");
-    for byte in digest.as_ref() {
+    for byte in sha256(&[token.as_bytes()]) {
         let _infallible = write!(name, "{byte:02x}");
     }
     name.parse()

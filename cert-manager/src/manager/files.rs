@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     certificate::Certificate,
+    digest::sha256,
     error::{Error, Kind},
 };
 
@@ -136,13 +137,7 @@ fn mark(path: &Path) -> io::Result<Mark> {
 }
 
 fn hash(chain: &[u8], key: &[u8]) -> [u8; 32] {
-    use sha2::{Digest, Sha256};
-
-    let mut hash = Sha256::new();
-    hash.update((chain.len() as u64).to_be_bytes());
-    hash.update(chain);
-    hash.update(key);
-    hash.finalize().into()
+    sha256(&[&(chain.len() as u64).to_be_bytes(), chain, key])
 }
 
 /// Chain and key.
