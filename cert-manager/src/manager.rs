@@ -3,11 +3,14 @@
 //! [`Manager`] is the shell: it reads the clock and starts tasks. Below it lies a core without either: which issuer is asked
 //! when, what is due, and whether the clock can be believed.
 
+mod accept;
 mod builder;
 mod files;
+mod gate;
 mod issuer;
 mod keeper;
 mod ledger;
+mod on_demand;
 mod plan;
 mod served;
 mod shell;
@@ -29,6 +32,7 @@ pub use self::{
     builder::Builder,
     issuer::{Issuer, Issuing, PrivateIssuer, Request, SelfSigned},
     ledger::{Failed, Ledger, Listed, Stored},
+    on_demand::{Admission, Ask, OnDemand, Refusal},
     status::{Counters, Event, Events, LastError, NextStep, Snapshot, Source, Status},
 };
 use self::{
@@ -110,6 +114,11 @@ impl Manager {
         let mut certificates = self.shell.keeper().statuses(self.shell.worker.world.now());
         certificates.extend(self.files.all());
         Snapshot { certificates, counters: self.shell.worker.teller.counters() }
+    }
+
+    /// Tells how often what happened. That costs little, however many certificates there are.
+    pub fn counters(&self) -> Counters {
+        self.shell.worker.teller.counters()
     }
 
     /// Tells what happens from now on.

@@ -169,11 +169,11 @@ fn to_a_labels(host: &str) -> Result<String, NameError> {
     if lower.is_ascii() && !lower.split('.').any(has_reserved_hyphens) {
         return Ok(lower);
     }
-    map_by_uts46(lower)
+    map_by_uts46(&lower)
 }
 
 #[cfg(feature = "idna")]
-fn map_by_uts46(lower: String) -> Result<String, NameError> {
+fn map_by_uts46(lower: &str) -> Result<String, NameError> {
     use idna::{
         AsciiDenyList,
         uts46::{DnsLength, Hyphens, Uts46},
@@ -187,13 +187,13 @@ fn map_by_uts46(lower: String) -> Result<String, NameError> {
 
 /// Takes A-labels as they are; whether they decode to a name is for the authority to say.
 #[cfg(not(feature = "idna"))]
-fn map_by_uts46(lower: String) -> Result<String, NameError> {
+fn map_by_uts46(lower: &str) -> Result<String, NameError> {
     if !lower.is_ascii() {
         return Err(NameError::NotAscii);
     }
     let is_reserved =
         |label| has_reserved_hyphens(label) && label.strip_prefix("xn--").is_none_or(str::is_empty);
-    if lower.split('.').any(is_reserved) { Err(NameError::Idna) } else { Ok(lower) }
+    if lower.split('.').any(is_reserved) { Err(NameError::Idna) } else { Ok(lower.to_owned()) }
 }
 
 /// Says whether hyphens stand third and fourth: `xn--`, or a form that is reserved.

@@ -145,6 +145,12 @@ impl Resolver {
         self.find(server_name, |_| ()).is_some()
     }
 
+    /// As [`Resolver::get`], without the default.
+    #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+    pub(crate) fn get_own(&self, server_name: &str) -> Option<Certificate> {
+        self.find_name(server_name, Certificate::clone)
+    }
+
     /// Answers a challenge by TLS-ALPN-01, or stops to. Such a certificate is shown to nobody else.
     #[cfg(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs")))]
     pub(crate) fn set_challenge(&self, server_name: &str, certificate: Option<&Certificate>) {
@@ -219,11 +225,16 @@ fn update(part: &ArcSwap<Part>, change: impl Fn(&mut Part)) {
     });
 }
 
+/// Whether an authority asks for the answer to a challenge.
+pub(crate) fn is_challenge(client_hello: &ClientHello<'_>) -> bool {
+    // RFC 8737 section 3: the only protocol, or none of it.
+    let mut protocols = client_hello.alpn().into_iter().flatten();
+    (protocols.next(), protocols.next()) == (Some(b"acme-tls/1"), None)
+}
+
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // RFC 8737 section 3: the only protocol, or none of it.
-        let mut protocols = client_hello.alpn().into_iter().flatten();
-        if (protocols.next(), protocols.next()) == (Some(b"acme-tls/1"), None) {
+        if is_challenge(&client_hello) {
             let challenges = self.challenges.load();
             let certificate = challenges.get(client_hello.server_name()?)?;
             return Some(certificate.certified_key());

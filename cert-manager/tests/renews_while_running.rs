@@ -168,6 +168,44 @@ async fn a_failing_issuer_keeps_the_old_certificate_serving_and_the_next_one_ste
 }
 
 #[tokio::test(start_paused = true)]
+async fn work_that_panics_is_reported_and_done_again() {
+    let (clock, issuer) = (Clock::new(), Faulty::new(ca()));
+    let describe = || {
+        let builder = Manager::builder().issuer(issuer.clone()).clock(clock.read());
+        builder.name("a.jp").name("b.jp")
+    };
+    issuer.panic(true);
+    let error = describe().start().await.unwrap_err();
+    assert!(error.to_string().contains("panicked: a bug in an issuer"), "{error}");
+    issuer.panic(false);
+    let manager = describe().start().await.unwrap();
+    let before = serial(&manager, "a.jp");
+    sleep(3 * DAY).await;
+    issuer.panic(true);
+    let mut events = manager.events();
+    let (names, retry_at) = loop {
+        if let Event::Panicked { names, retry_at, .. } = events.next().await.unwrap() {
+            break (names, retry_at);
+        }
+    };
+    assert_eq!(names.len(), 1);
+    assert!(retry_at > clock.now() && retry_at <= clock.now() + MINUTE);
+    let status = manager.snapshot().certificates.remove(0);
+    assert!(status.last_error.unwrap().text.contains("a bug in an issuer"));
+    assert_eq!(serial(&manager, "a.jp"), before, "it keeps serving");
+    let before = issuer.requests();
+    sleep(DAY / 2).await;
+    let asked = issuer.requests() - before;
+    assert!((10..60).contains(&asked), "pauses grow to an hour: {asked}");
+    issuer.panic(false);
+    sleep(2 * Duration::from_secs(3600)).await;
+    let snapshot = manager.snapshot();
+    assert!(snapshot.certificates.iter().all(|it| it.health == Health::Good), "{snapshot:?}");
+    assert!(snapshot.certificates.iter().all(|it| it.last_error.is_none()), "{snapshot:?}");
+    assert!(snapshot.counters.panics > 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_an_issuer_asks_for_holds_for_all_nodes_and_over_restarts() {
     let (clock, issuer, store) = (Clock::new(), Faulty::new(ca()), Arc::new(MemoryStore::new()));
     let describe = || {

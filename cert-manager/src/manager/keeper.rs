@@ -10,7 +10,10 @@ use foldhash::quality::RandomState;
 
 use crate::{
     error::{Error, Kind},
-    manager::{status::Status, tracked::Tracked},
+    manager::{
+        status::{LastError, NextStep, Status},
+        tracked::Tracked,
+    },
     name::Name,
     storage::{Key, Version},
 };
@@ -36,6 +39,19 @@ struct Slot {
     turn: u64,
     /// Whether to look at it again as soon as it is back.
     is_changed: bool,
+    /// How often in a row the work for it panicked.
+    panics: u32,
+    /// Whether the work for it ever came to an end, be it by a panic.
+    was_tried: bool,
+}
+
+/// A certificate whose work panicked.
+#[derive(Debug)]
+pub(crate) struct Panicked {
+    pub(crate) names: Vec<Name>,
+    pub(crate) retry_at: SystemTime,
+    /// Whether it had not been tried before.
+    pub(crate) is_first: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +80,10 @@ impl Keeper {
         let number = self.turns;
         self.by_key.insert(tracked.key.clone(), number);
         let state = State::Idle(Box::new(Tracked { number, ..tracked }));
-        self.slots.insert(number, Slot { state, turn: 0, is_changed: false });
+        self.slots.insert(
+            number,
+            Slot { state, turn: 0, is_changed: false, panics: 0, was_tried: false },
+        );
         self.enqueue(number, now);
         Ok(())
     }
@@ -121,6 +140,11 @@ impl Keeper {
     ) -> bool {
         let number = tracked.number;
         let Some(slot) = self.slots.get_mut(&number) else { return false };
+        // Waiting for a lease that the panic left behind is no success.
+        if tracked.next.0 != NextStep::WaitForOtherNode {
+            slot.panics = 0;
+        }
+        slot.was_tried |= tracked.is_tried;
         slot.state = State::Idle(tracked);
         let wake_at = if std::mem::take(&mut slot.is_changed) {
             slot.mark_stale();
@@ -130,6 +154,44 @@ impl Keeper {
         };
         self.enqueue(number, wake_at);
         true
+    }
+
+    /// Whether a name is looked after.
+    pub(crate) fn has(&self, name: &Name) -> bool {
+        self.taken.contains(name)
+    }
+
+    /// Why there is no certificate, if it was tried to get one and is not being tried.
+    pub(crate) fn tried_in_vain(&self, key: &Key) -> Option<String> {
+        let slot = self.slots.get(self.by_key.get(key)?)?;
+        let State::Idle(tracked) = &slot.state else { return None };
+        let error = tracked.last_error.as_ref().map(|error| error.text.clone());
+        (tracked.is_tried && tracked.record.is_none())
+            .then(|| error.unwrap_or_else(|| "it failed before, and is not due again".to_owned()))
+    }
+
+    /// The work for one panicked, and what was known is gone with it: it begins anew with what is stored, after a pause that
+    /// grows. `None` if it is not looked after any more.
+    pub(crate) fn restart(&mut self, number: u64, text: &str, now: SystemTime) -> Option<Panicked> {
+        let slot = self.slots.get_mut(&number)?;
+        let names = slot.names().to_vec();
+        // They were good before.
+        let fresh = Tracked::new(names.clone()).ok()?;
+        let pause = FIRST_PANIC * 2_u32.saturating_pow(slot.panics.min(6));
+        slot.panics = slot.panics.saturating_add(1);
+        let retry_at = now + pause.min(LONGEST_PANIC);
+        let is_first = !std::mem::replace(&mut slot.was_tried, true);
+        let last_error = LastError::panicked(text, now);
+        slot.is_changed = false;
+        slot.state = State::Idle(Box::new(Tracked {
+            number,
+            is_tried: true,
+            last_error: Some(last_error),
+            next: (NextStep::Load, retry_at),
+            ..fresh
+        }));
+        self.enqueue(number, retry_at);
+        Some(Panicked { names, retry_at, is_first })
     }
 
     /// Somebody has changed what is stored. If it is not known yet, it is looked at at once.
@@ -216,6 +278,9 @@ impl Slot {
 const TOLERANCE: Duration = Duration::from_secs(30);
 /// So that a glance that asks for another one at once cannot make it spin.
 const SHORTEST_REST: Duration = Duration::from_millis(1);
+/// After a panic; doubling, up to an hour. A lease that it held has ended by then.
+const FIRST_PANIC: Duration = Duration::from_secs(60);
+const LONGEST_PANIC: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {

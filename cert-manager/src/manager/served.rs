@@ -40,14 +40,6 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Stops serving names.
-    pub(crate) fn forget(&self, names: &[Name]) {
-        self.resolver.remove(names);
-        if self.default.as_ref().is_some_and(|name| names.contains(name)) {
-            self.resolver.set_default(None);
-        }
-    }
-
     pub(crate) fn show(&self, certificate: Certificate) -> Result<(), Error> {
         self.resolver.insert(certificate.clone())?;
         if self.default.as_ref().is_some_and(|name| certificate.names().contains(name)) {
@@ -98,6 +90,13 @@ impl World for Served {
             return Err(crate::error::Kind::NotManaged(name.to_string()).into());
         }
         self.show(certificate)
+    }
+
+    fn forget(&self, names: &[Name]) {
+        self.resolver.remove(names);
+        if self.default.as_ref().is_some_and(|name| names.contains(name)) {
+            self.resolver.set_default(None);
+        }
     }
 }
 

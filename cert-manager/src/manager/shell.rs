@@ -1,13 +1,15 @@
 //! The task that wakes when something is due, and those that it starts.
 
 use std::{
+    any::Any,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use tokio::{
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{Id, JoinError, JoinSet},
     time::Instant,
 };
 
@@ -46,8 +48,48 @@ pub(crate) struct Progress {
 
 /// What a task is done with.
 enum Done {
-    Certificate { tracked: Box<Tracked>, was_tried: bool, had: bool, wake_at: SystemTime },
+    Certificate {
+        tracked: Box<Tracked>,
+        was_tried: bool,
+        had: bool,
+        wake_at: SystemTime,
+    },
     Changes(Result<(Changes, Option<Version>), Error>),
+    /// Our own bug, or an issuer's or a store's. The number is the certificate's, if it was work for one.
+    Panicked {
+        number: Option<u64>,
+        text: String,
+    },
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Tasks {
+    set: JoinSet<Done>,
+    /// Of the certificates that they are for.
+    numbers: HashMap<Id, u64>,
+}
+
+impl Tasks {
+    /// The next that ends, in whatever way; `None` if there is none.
+    async fn next(&mut self) -> Option<Done> {
+        let ended = self.set.join_next_with_id().await?;
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let number = self.numbers.remove(&id);
+        Some(match ended {
+            Ok((_, done)) => done,
+            Err(error) => Done::Panicked { number, text: text_of(error) },
+        })
+    }
+}
+
+/// What was said when it panicked.
+fn text_of(error: JoinError) -> String {
+    let Ok(said) = error.try_into_panic() else { return "it was cancelled".to_owned() };
+    let said: &dyn Any = &*said;
+    let text = said.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| said.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "it said nothing".to_owned())
 }
 
 impl<W: World> Shell<W> {
@@ -55,29 +97,28 @@ impl<W: World> Shell<W> {
     pub(crate) async fn run(self: Arc<Self>) {
         let start = start();
         let mut stopped = self.worker.stopped.clone();
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::default();
         let mut changes = ChangesSeen::default();
         while !*stopped.borrow() {
             let now = self.worker.world.now();
             self.look_at_clocks(now, start.elapsed());
             if changes.are_due(start.elapsed(), self.longest_pause) {
                 let shell = Arc::clone(&self);
-                tasks.spawn(
-                    async move { Done::Changes(read_changes(&*shell.worker.storage).await) },
-                );
+                let read = async move { read_changes(&*shell.worker.storage).await };
+                tasks.set.spawn(async { Done::Changes(read.await) });
             }
             self.start_due(&mut tasks, now);
             let pause = self.pause(&tasks, now);
             tokio::select! {
                 biased;
                 () = until_stopped(&mut stopped) => break,
-                Some(done) = tasks.join_next() => self.handle_done(done.ok(), &mut changes),
+                Some(done) = tasks.next() => self.handle_done(done, &mut changes),
                 () = self.woken.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        while let Some(done) = tasks.join_next().await {
-            self.handle_done(done.ok(), &mut changes);
+        while let Some(done) = tasks.next().await {
+            self.handle_done(done, &mut changes);
         }
     }
 
@@ -96,23 +137,25 @@ impl<W: World> Shell<W> {
         self.worker.teller.tell(Event::ClockJumped { is_forwards, by });
     }
 
-    fn start_due(self: &Arc<Self>, tasks: &mut JoinSet<Done>, now: SystemTime) {
-        let free = self.in_flight.saturating_sub(tasks.len());
+    fn start_due(self: &Arc<Self>, tasks: &mut Tasks, now: SystemTime) {
+        let free = self.in_flight.saturating_sub(tasks.set.len());
         // Most want nothing: they need no task.
         let glance = |tracked: &mut Tracked| self.worker.glance(tracked, now);
         let due = self.keeper().take_due(now, free, glance);
         for mut tracked in due {
             let shell = Arc::clone(self);
-            tasks.spawn(async move {
+            let number = tracked.number;
+            let task = tasks.set.spawn(async move {
                 let (was_tried, had) = (tracked.is_tried, tracked.record.is_some());
                 let wake_at = shell.worker.work(&mut tracked).await;
                 Done::Certificate { tracked, was_tried, had, wake_at }
             });
+            tasks.numbers.insert(task.id(), number);
         }
     }
 
-    fn pause(&self, tasks: &JoinSet<Done>, now: SystemTime) -> Duration {
-        if tasks.len() >= self.in_flight {
+    fn pause(&self, tasks: &Tasks, now: SystemTime) -> Duration {
+        if tasks.set.len() >= self.in_flight {
             // One of them ends first.
             return self.longest_pause;
         }
@@ -121,30 +164,48 @@ impl<W: World> Shell<W> {
         until.unwrap_or(self.longest_pause).clamp(SHORTEST_PAUSE, self.longest_pause)
     }
 
-    fn handle_done(&self, done: Option<Done>, changes: &mut ChangesSeen) {
+    fn handle_done(&self, done: Done, changes: &mut ChangesSeen) {
         let now = self.worker.world.now();
         match done {
-            Some(Done::Certificate { tracked, was_tried, had, wake_at }) => {
+            Done::Certificate { tracked, was_tried, had, wake_at } => {
                 let is_new = !had && tracked.record.is_some();
                 let is_first = !was_tried && tracked.is_tried;
+                let names = Arc::clone(&tracked.names);
                 let is_kept = self.keeper().finish(tracked, now, wake_at);
+                if !is_kept {
+                    // It was removed while it was worked on, and may have been served since. Who came for one of the names
+                    // meanwhile serves it, or will.
+                    let mut gone = names.to_vec();
+                    gone.retain(|name| !self.keeper().has(name));
+                    self.worker.world.forget(&gone);
+                }
                 self.progress.send_if_modified(|progress| {
                     progress.tried += usize::from(is_first);
                     progress.serving += usize::from(is_new && is_kept);
                     is_first || is_new
                 });
             }
-            Some(Done::Changes(Ok((found, version)))) => {
+            Done::Changes(Ok((found, version))) => {
                 let mut keeper = self.keeper();
                 for (key, version) in changes.handle(&found, version, &keeper) {
                     keeper.mark_changed(&key, version, now);
                 }
             }
-            Some(Done::Changes(Err(error))) => {
+            Done::Changes(Err(error)) => {
                 tracing::warn!(error = chain(&error), "cannot see what other nodes have changed");
             }
-            // A task that panicked is our own bug; its certificate is looked at again after a restart only.
-            None => tracing::error!("the work for a certificate ended in a panic"),
+            Done::Panicked { number: Some(number), text } => {
+                let Some(panicked) = self.keeper().restart(number, &text, now) else { return };
+                let (names, retry_at) = (panicked.names, panicked.retry_at);
+                self.worker.teller.tell(Event::Panicked { names, text, retry_at });
+                self.progress.send_if_modified(|progress| {
+                    progress.tried += usize::from(panicked.is_first);
+                    panicked.is_first
+                });
+            }
+            Done::Panicked { number: None, text } => {
+                tracing::error!(text, "looking for what other nodes have changed panicked");
+            }
         }
     }
 }

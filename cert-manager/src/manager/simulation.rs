@@ -274,6 +274,10 @@ impl World for Simulated {
         }
         Ok(())
     }
+
+    fn forget(&self, names: &[Name]) {
+        self.served.lock().unwrap().remove(&names[0]);
+    }
 }
 
 impl Drop for Simulated {

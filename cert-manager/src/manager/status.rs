@@ -114,6 +114,11 @@ impl LastError {
             retry_after: failure.and_then(|failure| failure.not_before),
         }
     }
+
+    pub(crate) fn panicked(text: &str, at: SystemTime) -> Self {
+        let text = format!("the work panicked: {text}");
+        Self { text, class: None, problem: None, issuer: None, at, retry_after: None }
+    }
 }
 
 /// An error with what lies behind it; the outermost alone says little.
@@ -164,6 +169,15 @@ pub enum Event {
         /// What went wrong.
         error: LastError,
         /// When it is tried again.
+        retry_at: SystemTime,
+    },
+    /// The work for a certificate panicked: a bug, here or in an issuer or a store of yours. What there is keeps serving.
+    Panicked {
+        /// For these names.
+        names: Vec<Name>,
+        /// What was said.
+        text: String,
+        /// When it is looked at again.
         retry_at: SystemTime,
     },
     /// An issuer is not asked for anything for a while, by any node.
@@ -254,6 +268,8 @@ pub struct Counters {
     pub set_aside: u64,
     /// How often the store failed.
     pub store_failures: u64,
+    /// How often the work for a certificate panicked.
+    pub panics: u64,
     /// How often the clock on the wall jumped.
     pub clock_jumps: u64,
     /// Certificates loaded from files.
@@ -327,6 +343,10 @@ impl Teller {
                     ?retry_in,
                     "failed to get a certificate; what there is keeps serving"
                 );
+            }
+            Event::Panicked { names, text, .. } => {
+                counters.panics += 1;
+                tracing::error!(?names, text, "the work for a certificate panicked");
             }
             Event::Held { issuer, .. } => tracing::warn!(issuer, "an issuer is left in peace"),
             Event::SetAside { key, kept_at } => {

@@ -44,6 +44,9 @@ pub(crate) trait World: Send + Sync + 'static {
 
     /// Serves a certificate to new handshakes.
     fn serve(&self, names: &[Name], record: &Record) -> Result<(), Error>;
+
+    /// Stops serving names.
+    fn forget(&self, names: &[Name]);
 }
 
 #[derive(Debug)]

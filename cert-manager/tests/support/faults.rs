@@ -25,13 +25,15 @@ struct Inner {
     issuer: PrivateIssuer,
     failure: Mutex<Option<Failure>>,
     takes: Mutex<Duration>,
+    panics: AtomicBool,
     requests: AtomicUsize,
 }
 
 impl Faulty {
     pub(crate) fn new(ca: Arc<PrivateCa>) -> Self {
         let (failure, takes, requests) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
-        Self(Arc::new(Inner { issuer: PrivateIssuer::new(ca), failure, takes, requests }))
+        let (issuer, panics) = (PrivateIssuer::new(ca), AtomicBool::new(false));
+        Self(Arc::new(Inner { issuer, failure, takes, panics, requests }))
     }
 
     pub(crate) fn fail_with(&self, failure: Option<Failure>) {
@@ -40,6 +42,10 @@ impl Faulty {
 
     pub(crate) fn take(&self, time: Duration) {
         *self.0.takes.lock().unwrap() = time;
+    }
+
+    pub(crate) fn panic(&self, panics: bool) {
+        self.0.panics.store(panics, Ordering::Relaxed);
     }
 
     pub(crate) fn requests(&self) -> usize {
@@ -61,6 +67,7 @@ impl Issuer for Faulty {
             self.0.requests.fetch_add(1, Ordering::Relaxed);
             let takes = *self.0.takes.lock().unwrap();
             tokio::time::sleep(takes).await;
+            assert!(!self.0.panics.load(Ordering::Relaxed), "a bug in an issuer");
             let failure = self.0.failure.lock().unwrap().clone();
             match failure {
                 Some(failure) => Err(failure.into()),
