@@ -330,8 +330,8 @@ impl Attempt {
 
 /// Picks a part of `whole`, evenly spread over salts.
 pub(crate) fn fraction(whole: Duration, salt: u64) -> Duration {
-    let nanos = (whole.as_nanos() * u128::from(mix(salt))) >> 64;
-    // A part of a duration that holds under 600 years of nanoseconds.
+    // INVARIANT: 500 years of nanoseconds fit into 64 bits, so that neither the product nor the part can overflow.
+    let nanos = (whole.min(LONGEST_WHOLE).as_nanos() * u128::from(mix(salt))) >> 64;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
@@ -353,6 +353,8 @@ fn mix(salt: u64) -> u64 {
     salt ^ (salt >> 31)
 }
 
+/// Of a longer window, as an authority may name by mistake, the beginning counts.
+const LONGEST_WHOLE: Duration = Duration::from_secs(500 * 365 * 86_400);
 /// Under this a certificate counts as short-lived, and is renewed at half of its life.
 const SHORT_LIFE: Duration = Duration::from_secs(10 * 86_400);
 /// Everything is looked at twice a day, whatever was planned.

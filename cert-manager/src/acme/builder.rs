@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, hash_map},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use rustls::RootCertStore;
@@ -31,6 +32,7 @@ pub struct Builder {
     pub(super) preferred_root: Option<String>,
     pub(super) solvers: Vec<Arc<dyn Solver>>,
     pub(super) roots: Option<Vec<u8>>,
+    pub(super) timeout: Duration,
     pub(super) store: Arc<dyn Storage>,
 }
 
@@ -68,6 +70,13 @@ impl Builder {
     /// Adds a solver. Those added first are preferred.
     pub fn solver(mut self, solver: Arc<dyn Solver>) -> Self {
         self.solvers.push(solver);
+        self
+    }
+
+    /// Sets how long a request may take, with its answer, before it is given up: 30 seconds by default, at least 1 second. An
+    /// order that was under way goes on with the next attempt.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.max(Duration::from_secs(1));
         self
     }
 
@@ -109,7 +118,7 @@ impl Builder {
             };
         }
         Ok(Acme {
-            connection: Connection::new(roots, Arc::clone(&provider))?,
+            connection: Connection::new(roots, Arc::clone(&provider), self.timeout)?,
             journal: Journal::new(self.store, self.settings.directory_url.clone()),
             id: issuer_id(&self.settings.directory_url),
             settings: self.settings,

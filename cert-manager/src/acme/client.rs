@@ -81,6 +81,7 @@ impl Acme {
             preferred_root: None,
             solvers: Vec::new(),
             roots: None,
+            timeout: REQUEST_TIMEOUT,
             store: Arc::new(store),
         }
     }
@@ -435,6 +436,7 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Then the order is left to the next try.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// Authorities' clocks and ours.

@@ -20,10 +20,15 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Connection {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    timeout: Duration,
 }
 
 impl Connection {
-    pub(crate) fn new(roots: RootCertStore, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        roots: RootCertStore,
+        provider: Arc<CryptoProvider>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(Kind::Provider)?
@@ -40,7 +45,7 @@ impl Connection {
             .enable_http1()
             .wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(https);
-        Ok(Self { client })
+        Ok(Self { client, timeout })
     }
 
     /// Sends a request, and reads the whole answer.
@@ -71,8 +76,8 @@ impl Connection {
                 .map_err(|error| lost(format!("{url}: {}", causes(&error))))?;
             read(answer).await.map_err(|error| lost(format!("{url}: {error}")))
         };
-        tokio::time::timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| {
-            Err(lost(format!("{url}: no answer within {} seconds", TIMEOUT.as_secs())))
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(|_| {
+            Err(lost(format!("{url}: no answer within {} seconds", self.timeout.as_secs())))
         })
     }
 }
@@ -116,6 +121,5 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 const USER_AGENT: &str = concat!("sekimori-cert-manager/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
 const MAX_BODY_BYTES: usize = 1024 * 1024;
