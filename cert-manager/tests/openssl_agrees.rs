@@ -83,6 +83,9 @@ fn shakes_hands() {
         let text = String::from_utf8_lossy(&output.stdout);
         let is_good = output.status.success() && text.contains("Verify return code: 0 (ok)");
         assert_eq!(is_good, expected, "{name} {version}: {output:?}");
+        if is_good && version == "-tls1_2" {
+            assert!(text.contains("Secure Renegotiation IS supported"), "{text}");
+        }
     }
     server.join().unwrap();
 }
