@@ -26,14 +26,17 @@ use cert_manager::{
         pki_types::{CertificateDer, ServerName, UnixTime},
     },
 };
+use futures_util::{SinkExt as _, StreamExt as _};
 use pebble::{Pebble, Settings};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
-/// Ten renewals while clients come all the time and one stays.
+/// Ten renewals while clients come all the time, and one stays with a WebSocket on which something is said all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs pebble"]
 async fn certificates_of_some_seconds_are_renewed_ten_times_under_load() {
@@ -44,14 +47,18 @@ async fn certificates_of_some_seconds_are_renewed_ten_times_under_load() {
     let manager = Manager::builder()
         .issuer(acme)
         .storage(pebble.store("manager"))
-        .resolver(resolver)
+        .resolver(resolver.clone())
         .name("a.example")
         .start()
         .await
         .unwrap();
 
     let verifier = Arc::new(SelfMade(presets::provider()));
-    let mut long_lived = connect(port, &verifier).await.unwrap();
+    let web_sockets = serve_web_sockets(&resolver).await;
+    let stream = connect(web_sockets, &verifier).await.unwrap();
+    let (socket, _) = tokio_tungstenite::client_async("wss://a.example/", stream).await.unwrap();
+    let (hang_up, hung_up) = watch::channel(false);
+    let talk = tokio::spawn(talk(socket, hung_up));
     let mut serials = HashSet::new();
     // Ten renewals take five lives.
     let deadline = Duration::from_secs(60) + Duration::from_secs(15) * life();
@@ -63,16 +70,19 @@ async fn certificates_of_some_seconds_are_renewed_ten_times_under_load() {
         let leaf = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
         serials.insert(leaf.to_vec());
         handshakes += 1;
-        if handshakes % 50 == 0 {
-            echo(&mut long_lived).await;
-        }
+        assert!(!talk.is_finished(), "the WebSocket has ended");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    echo(&mut long_lived).await;
+    hang_up.send_replace(true);
+    let said = talk.await.unwrap();
+    assert!(said > 100, "{said}");
     let counters = manager.snapshot().counters;
     assert!(handshakes > 500, "{handshakes}");
     assert!(counters.failed.is_empty(), "{counters:?}");
-    println!("{handshakes} handshakes, {:?}, {counters:?}", start.elapsed());
+    println!(
+        "{handshakes} handshakes, none failed; {said} messages and their echoes on one WebSocket; {:?}, {counters:?}",
+        start.elapsed()
+    );
     manager.shutdown().await;
 }
 
@@ -115,6 +125,49 @@ async fn serve(resolver: &Arc<cert_manager::Resolver>, port: u16) -> u16 {
         }
     });
     port
+}
+
+/// Echoes WebSockets, at a port of their own.
+async fn serve_web_sockets(resolver: &Arc<cert_manager::Resolver>) -> u16 {
+    let alpn = [b"http/1.1"];
+    let config = presets::server_config(presets::provider(), resolver.clone(), alpn).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let stream = acceptor.accept(stream).await.unwrap();
+                let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+                while let Some(Ok(message)) = socket.next().await {
+                    if message.is_text() {
+                        socket.send(message).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+/// Says something each 20 ms and hears it, until it shall hang up; how often.
+async fn talk(
+    mut socket: WebSocketStream<TlsStream<TcpStream>>,
+    hung_up: watch::Receiver<bool>,
+) -> u32 {
+    let mut said = 0;
+    while !*hung_up.borrow() {
+        let text = format!("message {said}");
+        socket.send(Message::text(&*text)).await.unwrap();
+        let heard = socket.next().await.unwrap().unwrap();
+        assert_eq!(heard.to_text().unwrap(), text);
+        said += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    socket.close(None).await.unwrap();
+    said
 }
 
 async fn connect(port: u16, verifier: &Arc<SelfMade>) -> std::io::Result<TlsStream<TcpStream>> {

@@ -7,6 +7,7 @@
 mod pebble;
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     future::poll_fn,
     io::{Read, Write},
@@ -14,13 +15,17 @@ use std::{
     path::{Path, PathBuf},
     pin::pin,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
 };
 
 use cert_manager::{
     Certificate, DirectoryStore,
     acme::{Acme, Challenge, ChallengeKind, Solver, Work},
+    storage::{self, Entry, Key, Storage, StorageError, Version},
 };
 use pebble::{Pebble, Settings};
 
@@ -79,8 +84,8 @@ fn killed_at_each_wait_and_started_again() {
         );
 
         let certificate = certificate(&folder);
-        if let Some(key) = kept {
-            assert_eq!(certificate.key_pem().expose(), key, "death {at}: another key");
+        if let Some(kept) = kept {
+            assert_eq!(certificate.key_pem().expose(), kept.key, "death {at}: another key");
         }
         assert!(attempt(&folder).is_none(), "death {at}: the journal is left behind");
         let left = fs::read_dir(folder.join("answers")).unwrap().count();
@@ -101,6 +106,9 @@ fn managing_child() {
     let Ok(folder) = env::var("MANAGED_IN") else { return };
     let folder = Path::new(&folder);
     let store = DirectoryStore::open(folder.join("store")).unwrap();
+    let at = env::var("KILLED_AT").map_or(u32::MAX, |text| text.parse().unwrap());
+    let is_after = env::var("KILLED_AFTER").is_ok();
+    let store = Arc::new(Deadly { inner: store, left: AtomicU32::new(at), is_after });
     let acme = Acme::builder(env::var("KILLED_DIRECTORY").unwrap(), store.clone())
         .agree_to_terms(true)
         .roots(fs::read(folder.join("roots.pem")).unwrap())
@@ -114,6 +122,121 @@ fn managing_child() {
         .lease_life(std::time::Duration::from_secs(1));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async { manager.start().await.unwrap().shutdown().await });
+}
+
+/// Before and after each write of the manager: account, lease, journal, certificate, and what is taken away at the end.
+#[test]
+#[ignore = "needs pebble"]
+fn a_manager_killed_around_each_write_and_started_again() {
+    let pebble = Pebble::start(&Settings::default());
+    let (mut deaths, mut kept_keys, mut seen) = (0, 0, BTreeSet::new());
+    for is_after in [false, true] {
+        for at in 1.. {
+            let case = format!("killed-{}-{at}", if is_after { "after" } else { "before" });
+            let folder = pebble.folder.path().join(&case);
+            fs::create_dir_all(folder.join("answers")).unwrap();
+            fs::write(folder.join("roots.pem"), &pebble.roots).unwrap();
+            let server = serve(&pebble, folder.join("answers"));
+            let start = |at: u32| {
+                let mut child = Command::new(env::current_exe().unwrap());
+                child
+                    .args(["--exact", "managing_child", "--ignored"])
+                    .env("MANAGED_IN", &folder)
+                    .env("KILLED_NAME", format!("{case}.example"))
+                    .env("KILLED_DIRECTORY", pebble.directory())
+                    .env("KILLED_AT", at.to_string())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null());
+                if is_after {
+                    child.env("KILLED_AFTER", "1");
+                }
+                child.status().unwrap()
+            };
+            let is_killed = !start(at).success();
+            let kept = attempt(&folder);
+            if let Some(kept) = &kept {
+                kept_keys += 1;
+                seen.insert(kept.step.clone());
+            }
+            let again = start(u32::MAX);
+            assert!(again.success(), "{case}: it does not recover: {again}");
+            // Reading it checks that key and chain belong together.
+            let certificate = certificate(&folder);
+            if let Some(kept) = kept {
+                assert_eq!(certificate.key_pem().expose(), kept.key, "{case}: another key");
+            }
+            // Killed between both writes, nothing is due at the next start: the next order finds what is left.
+            if let Some(left) = attempt(&folder) {
+                let own = certificate.key_pem();
+                assert_eq!(own.expose(), left.key, "{case}: the journal is another's");
+            }
+            let left = fs::read_dir(folder.join("answers")).unwrap().count();
+            assert_eq!(left, 0, "{case}: an answer is left behind");
+            deaths += 1;
+            assert_eq!(issued(&pebble), deaths, "{case}: paid for twice");
+            server.stop();
+            if !is_killed {
+                break;
+            }
+        }
+    }
+    println!("{deaths} deaths, {kept_keys} with a key kept, at the steps {seen:?}");
+    let steps = ["chain", "finalizing", "key", "order", "shown"].map(ToOwned::to_owned);
+    assert_eq!(seen, BTreeSet::from(steps), "each step of the journal was hit");
+}
+
+/// A store whose process is killed, by `kill -9`, around one of its writes.
+#[derive(Debug)]
+struct Deadly {
+    inner: DirectoryStore,
+    left: AtomicU32,
+    is_after: bool,
+}
+
+impl Deadly {
+    async fn around<T>(
+        &self,
+        write: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, StorageError> {
+        let is_last = self.left.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last && !self.is_after {
+            die();
+        }
+        let done = write.await;
+        if is_last {
+            die();
+        }
+        done
+    }
+}
+
+fn die() -> ! {
+    let own = std::process::id().to_string();
+    Command::new("kill").args(["-9", &own]).status().unwrap();
+    unreachable!("it is dead");
+}
+
+impl Storage for Deadly {
+    fn get<'a>(&'a self, key: &'a Key) -> storage::Work<'a, Option<Entry>> {
+        self.inner.get(key)
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a Key,
+        value: &'a [u8],
+        expected: Option<Version>,
+    ) -> storage::Work<'a, Version> {
+        Box::pin(self.around(self.inner.put(key, value, expected)))
+    }
+
+    fn delete<'a>(&'a self, key: &'a Key, version: Version) -> storage::Work<'a, ()> {
+        Box::pin(self.around(self.inner.delete(key, version)))
+    }
+
+    fn list<'a>(&'a self, folder: &'a str) -> storage::Work<'a, Vec<Key>> {
+        self.inner.list(folder)
+    }
 }
 
 #[test]
@@ -147,12 +270,13 @@ fn a_manager_killed_at_any_moment_and_started_again() {
 
         // Reading it checks that key and chain belong together.
         let certificate = certificate(&folder);
-        if let Some(key) = kept {
-            assert_eq!(certificate.key_pem().expose(), key, "death {at}: another key");
+        if let Some(kept) = kept {
+            assert_eq!(certificate.key_pem().expose(), kept.key, "death {at}: another key");
         }
         // Killed between both writes, nothing is due at the next start: the next order finds what is left.
-        if let Some(key) = attempt(&folder) {
-            assert_eq!(certificate.key_pem().expose(), key, "death {at}: the journal is another's");
+        if let Some(left) = attempt(&folder) {
+            let own = certificate.key_pem();
+            assert_eq!(own.expose(), left.key, "death {at}: the journal is another's");
         }
         assert_eq!(issued(&pebble), at, "death {at}: paid for twice");
         server.stop();
@@ -175,14 +299,32 @@ fn run(pebble: &Pebble, folder: &Path, name: &str, kill_at: u32) -> bool {
         .success()
 }
 
-/// The key in the journal, if there is one.
-fn attempt(folder: &Path) -> Option<String> {
+/// What the journal holds.
+struct Left {
+    key: String,
+    /// The last that was written down.
+    step: String,
+}
+
+/// The journal, if there is one.
+fn attempt(folder: &Path) -> Option<Left> {
     let entry = fs::read_dir(folder.join("store/attempts")).ok()?.flatten().find(|entry| {
         // A write that was cut short is none.
         !entry.file_name().to_string_lossy().starts_with('.')
     })?;
     let json: serde_json::Value = serde_json::from_slice(&fs::read(entry.path()).unwrap()).unwrap();
-    Some(json["key"].as_str().unwrap().to_owned())
+    let step = if json["chain"].is_string() {
+        "chain"
+    } else if json["is_finalizing"] == true {
+        "finalizing"
+    } else if json["challenges"].is_array() {
+        "shown"
+    } else if json["order_url"].is_string() {
+        "order"
+    } else {
+        "key"
+    };
+    Some(Left { key: json["key"].as_str().unwrap().to_owned(), step: step.to_owned() })
 }
 
 fn certificate(folder: &Path) -> Certificate {
