@@ -353,6 +353,8 @@ async fn where_no_authority_answers_the_edges_own_issues_if_told() {
     let site = Site::new(&acme, loopback::free_address());
     let own = cert_manager::PrivateCa::generate("Lab", std::time::SystemTime::now()).unwrap();
     site.write("lab.pem", own.root_pem());
+    let early = Program::run(site.edge_command(&["cert", "renew", APP_HOST])).await;
+    assert!(early.stderr.contains("yet: an edge orders it when it starts"), "{early:?}");
     let origin = Origin::answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     let (mut edge, _connector) = site.start(&origin.url()).await;
     while edge.events("certificate_issued").len() < 2 {

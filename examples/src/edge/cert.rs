@@ -300,19 +300,22 @@ impl Desk {
         let above = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let wanted = self.wanted();
         let listed = self.ledger.list().await.context("can't read the certificates")?;
-        let mut serving = listed.certificates.into_iter().filter(|it| wanted.contains(&texts(it)));
-        let carries = |stored: &Stored| {
-            let names = texts(stored);
+        let carries = |names: &[String]| {
             names.contains(&name) || above.as_ref().is_some_and(|above| names.contains(above))
         };
-        if let Some(found) = serving.find(carries) {
+        let mut serving = listed.certificates.into_iter().filter(|it| wanted.contains(&texts(it)));
+        if let Some(found) = serving.find(|stored| carries(&texts(stored))) {
             return Ok(found);
         }
-        let is_it = |it: &cert_manager::Name| it.as_str() == name;
-        let failed = listed.missing.iter().find(|failed| failed.names.iter().any(is_it));
+        let failed = listed.missing.iter().find(|failed| {
+            carries(&failed.names.iter().map(ToString::to_string).collect::<Vec<_>>())
+        });
         let name = name.escape_debug();
         match failed {
             Some(failed) => bail!("there is no certificate for `{name}` yet: {}", failed.error),
+            None if wanted.iter().any(|names| carries(names)) => {
+                bail!("there is no certificate for `{name}` yet: an edge orders it when it starts")
+            }
             None => {
                 bail!("there is no certificate for `{name}`; `edge cert list` shows what there is")
             }
