@@ -2,6 +2,7 @@ use std::{collections::HashMap, fmt, hash::BuildHasher, sync::Arc};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use foldhash::quality::RandomState;
+use hashbrown::{HashTable, hash_table};
 use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -94,9 +95,7 @@ impl Resolver {
     ) -> Result<(), Error> {
         let entries = self.by_part(entries(certificates)?);
         for (part, new) in self.parts.iter().zip(&entries).filter(|(_, new)| !new.is_empty()) {
-            update(part, |entries| {
-                entries.extend(new.iter().map(|(name, entry)| (name.clone(), entry.clone())));
-            });
+            update(part, |entries| new.iter().for_each(|entry| put(entries, entry.clone())));
         }
         Ok(())
     }
@@ -104,8 +103,11 @@ impl Resolver {
     /// Stops serving these names. Others of the same certificates stay.
     pub fn remove(&self, names: &[Name]) {
         for name in names {
-            update(self.part(name.as_str()), |entries| {
-                entries.remove(name.as_str());
+            let hash = self.hasher.hash_one(key(name));
+            update(self.part(hash), |entries| {
+                if let Ok(found) = entries.find_entry(hash, |entry| entry.name == *name) {
+                    found.remove();
+                }
             });
         }
     }
@@ -126,7 +128,7 @@ impl Resolver {
     pub fn names(&self) -> Vec<Name> {
         let mut names = Vec::new();
         for part in &self.parts {
-            names.extend(part.load().values().map(|entry| entry.name.clone()));
+            names.extend(part.load().iter().map(|entry| entry.name.clone()));
         }
         names.sort_unstable();
         names
@@ -178,41 +180,64 @@ impl Resolver {
 
     fn find_name<T>(&self, name: &str, take: impl Fn(&Certificate) -> T) -> Option<T> {
         let name = name.strip_suffix('.').unwrap_or(name);
+        // rustls hands names on in lower case; others may not.
+        if name.bytes().all(|byte| !byte.is_ascii_uppercase()) {
+            return self.find_lower(name, take);
+        }
         let mut buffer = [0; MAX_NAME_BYTES];
         let lower = buffer.get_mut(..name.len())?;
         lower.copy_from_slice(name.as_bytes());
         lower.make_ascii_lowercase();
-        let exact = str::from_utf8(lower).ok()?;
-        if let Some(entry) = self.part(exact).load().get(exact) {
-            // A star is a pattern, not a name that a client may ask for.
-            return (!entry.name.is_wildcard()).then(|| take(&entry.certificate));
+        self.find_lower(str::from_utf8(lower).ok()?, take)
+    }
+
+    fn find_lower<T>(&self, name: &str, take: impl Fn(&Certificate) -> T) -> Option<T> {
+        // A star is a pattern, not a name that a client may ask for; neither is what wildcards lie under.
+        if name.starts_with(['*', '.']) {
+            return None;
         }
-        // `app.example.jp` becomes `*.example.jp` in place: the star overwrites the byte before
-        // the first dot. A name that starts with a dot has no such byte.
-        let star = lower.iter().position(|byte| *byte == b'.')?.checked_sub(1)?;
-        lower[star] = b'*';
-        let wildcard = str::from_utf8(&lower[star..]).ok()?;
-        self.part(wildcard).load().get(wildcard).map(|entry| take(&entry.certificate))
+        let found = self.find_key(name, &take);
+        found.or_else(|| self.find_key(&name[name.find('.')?..], &take))
     }
 
-    fn part(&self, name: &str) -> &ArcSwap<Part> {
+    fn find_key<T>(&self, wanted: &str, take: impl Fn(&Certificate) -> T) -> Option<T> {
+        let hash = self.hasher.hash_one(wanted);
+        let part = self.part(hash).load();
+        part.find(hash, |entry| key(&entry.name) == wanted).map(|entry| take(&entry.certificate))
+    }
+
+    fn part(&self, hash: u64) -> &ArcSwap<Part> {
         // INVARIANT: there are as many parts as the remainder has values.
-        &self.parts[self.part_index(name)]
+        &self.parts[part_index(hash)]
     }
 
-    fn part_index(&self, name: &str) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-        let hash = self.hasher.hash_one(name) as usize;
-        hash % PARTS
-    }
-
-    fn by_part(&self, entries: HashMap<Arc<str>, Entry>) -> Vec<Part> {
+    fn by_part(&self, entries: HashMap<Arc<str>, (Name, Certificate)>) -> Vec<Part> {
         let mut parts = vec![Part::default(); PARTS];
-        for (name, entry) in entries {
-            let at = self.part_index(&name);
-            parts[at].insert(name, entry);
+        for (name, certificate) in entries.into_values() {
+            let hash = self.hasher.hash_one(key(&name));
+            put(&mut parts[part_index(hash)], Arc::new(Entry { hash, name, certificate }));
         }
         parts
+    }
+}
+
+/// What a name lies under. A wildcard lies under what follows its star, which begins with a dot as no other name does: so
+/// that a look-up has to write nothing.
+fn key(name: &Name) -> &str {
+    let text = name.as_str();
+    if name.is_wildcard() { &text[1..] } else { text }
+}
+
+fn part_index(hash: u64) -> usize {
+    // A table uses the bits at both ends itself.
+    usize::from(hash.to_le_bytes()[4])
+}
+
+fn put(part: &mut Part, new: Arc<Entry>) {
+    let is_same = |entry: &Arc<Entry>| entry.name == new.name;
+    match part.entry(new.hash, is_same, |entry| entry.hash) {
+        hash_table::Entry::Occupied(mut found) => *found.get_mut() = new,
+        hash_table::Entry::Vacant(free) => drop(free.insert(new)),
     }
 }
 
@@ -255,27 +280,28 @@ impl fmt::Debug for Resolver {
 }
 
 /// Names whose hashes are alike. The hash is keyed, because clients choose what is looked up.
-type Part = HashMap<Arc<str>, Entry, RandomState>;
+type Part = HashTable<Arc<Entry>>;
 
-#[derive(Clone)]
 struct Entry {
+    /// Of what the name lies under.
+    hash: u64,
     name: Name,
     certificate: Certificate,
 }
 
 fn entries(
     certificates: impl IntoIterator<Item = Certificate>,
-) -> Result<HashMap<Arc<str>, Entry>, Error> {
-    let mut entries = HashMap::new();
+) -> Result<HashMap<Arc<str>, (Name, Certificate)>, Error> {
+    let mut entries = HashMap::<_, (_, Certificate)>::new();
     for certificate in certificates {
         if certificate.names().is_empty() {
             return Err(Kind::NoNames.into());
         }
         for name in certificate.names() {
-            let entry = Entry { name: name.clone(), certificate: certificate.clone() };
+            let entry = (name.clone(), certificate.clone());
             let previous = entries.insert(name.shared_text(), entry);
             // A certificate may well repeat a name; two that share one are a conflict.
-            if previous.is_some_and(|other| other.certificate.serial() != certificate.serial()) {
+            if previous.is_some_and(|(_, other)| other.serial() != certificate.serial()) {
                 return Err(Kind::NameConflict(name.to_string()).into());
             }
         }
