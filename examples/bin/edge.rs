@@ -212,6 +212,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         keys: session_keys.clone(),
         revocations: Arc::clone(&revocations),
         state_key: state.state_key()?,
+        pepper: state.pepper()?,
         reporter: reporter.clone(),
     })
     .await?;

@@ -134,6 +134,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         revocations: state.revocations().await?,
         keys: state.session_keys()?,
         state_key: state.state_key()?,
+        pepper: state.pepper()?,
         reporter: reporter.clone(),
     })
     .await?;

@@ -92,7 +92,7 @@ impl Code {
 
     /// A drawn code that was kept; `None` if the text is none.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
-        let lengths = [CodeLength::Six, CodeLength::Eight, CodeLength::Nine];
+        let lengths = [CodeLength::Six, CodeLength::Eight, CodeLength::Nine, CodeLength::Twelve];
         let length = lengths.into_iter().find(|length| length.digits() == text.len())?;
         let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
         let value = text.parse().ok().filter(|_| is_plain)?;

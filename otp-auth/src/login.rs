@@ -165,7 +165,7 @@ impl<P: Purpose> Login<P> {
     ///
     /// `None` means that no code of this flow would be of use: it is not open, or the cookie not its own; its tries
     /// are spent, or it ends within a minute; or its codes have become too short, because the address or the
-    /// deployment is being guessed at. Begin anew, for the visitor or when they ask for it.
+    /// deployment is being guessed at; or the known devices of the address have failed too often. Begin anew, for the visitor or when they ask for it.
     ///
     /// Within the cool-down (1 minute) nothing is changed and the dispatch goes nowhere, so the code in
     /// the last mail stays good.
@@ -197,7 +197,7 @@ impl<P: Purpose> Login<P> {
         let network = Network::of(resend.client);
         let who =
             Who { address_tag: address_tag(flow.keys, &open.address), is_known_device, network };
-        if core.length(who, now).await? != flow.length {
+        if core.length(who, now).await? != Some(flow.length) {
             return Ok(None);
         }
         let charges: Vec<_> = budgets::of_mail(&core.settings, who).collect();
@@ -346,11 +346,14 @@ impl Core {
         Ok((decoy, budgets::length(&self.settings, &charges, &tally)))
     }
 
-    /// How long a code is at this moment.
-    async fn length(&self, who: Who, now: Timestamp) -> Result<CodeLength, Error> {
-        let looks: Vec<_> = budgets::of_lengths(&self.settings, who).collect();
+    /// How long a code is at this moment; `None` where the lane of known devices is closed.
+    async fn length(&self, who: Who, now: Timestamp) -> Result<Option<CodeLength>, Error> {
+        let mut looks: Vec<_> = budgets::of_lengths(&self.settings, who).collect();
+        looks
+            .extend(who.is_known_device.then(|| budgets::of_lane(&self.settings, who.address_tag)));
         let tally = self.store.tally(&looks, now).await?;
-        Ok(budgets::length(&self.settings, &looks, &tally))
+        let is_closed = budgets::is_lane_closed(&looks, &tally);
+        Ok((!is_closed).then(|| budgets::length(&self.settings, &looks, &tally)))
     }
 
     /// The secret of a flow and a code, in one draw.

@@ -153,8 +153,8 @@ impl Budget {
         Self { rules: vec![Rule::of(6, 6 * 900), Rule::of(10, DAY / 2)], in_a_row: None }
     }
 
-    /// Failed tries of one address by its known devices: as [`failures`](Self::failures), and after 100 in a row
-    /// none for 24 hours, in which they are strangers.
+    /// Failed tries of one address by its known devices: as [`failures`](Self::failures), and after 100 in
+    /// a row, successes not counted and no day without one between them, none for 24 hours, in which they are strangers.
     pub fn failures_of_known_devices() -> Self {
         Self::failures().in_a_row(InARow { limit: 100, pause: Duration::from_secs(DAY) })
     }

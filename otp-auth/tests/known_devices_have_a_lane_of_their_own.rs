@@ -126,6 +126,27 @@ async fn a_device_whose_account_is_used_up_is_served_as_a_stranger() {
     assert!(matches!(verdict, Verdict::Proven(_)), "{verdict:?}");
 }
 
+/// Their own typing errors alone: the page offers a new code, and that is good.
+#[tokio::test]
+async fn a_device_whose_account_runs_out_within_a_flow_starts_over() {
+    let login = login();
+    let device = known_device(&login, ALICE, 0).await.expose();
+    let first = begin_with(&login, &device, 100).await;
+    for _ in 0..5 {
+        let _wrong = first.submit(&login, &first.wrong_code(), after(100)).await;
+    }
+    let second = begin_with(&login, &device, 200).await;
+    let wrong = second.submit(&login, &second.wrong_code(), after(200)).await;
+    assert_eq!(reason(&wrong), Some(Reason::Wrong));
+    let refused = second.submit(&login, second.code(), after(200)).await;
+    assert!(matches!(refused, Verdict::StartOver(_)), "{refused:?}");
+    assert_eq!(reason(&refused), Some(Reason::FailureBudget));
+    assert!(second.resend(&login, Admission::Admitted, after(300)).await.is_none());
+    let third = begin_with(&login, &device, 300).await;
+    let right = third.submit(&login, third.code(), after(300)).await;
+    assert!(matches!(right, Verdict::Proven(_)), "{right:?}");
+}
+
 /// An office shares one network: what one of its devices begins is no matter of the others.
 #[tokio::test]
 async fn known_devices_of_one_network_do_not_share_their_starts() {

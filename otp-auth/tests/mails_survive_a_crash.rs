@@ -331,6 +331,24 @@ async fn after_the_code_has_ended_its_mail_is_not_sent() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_restart_finds_mails_with_codes_of_every_length() {
+    use otp_auth::code::CodeLength::{Eight, Nine, Six, Twelve};
+    for length in [Six, Eight, Nine, Twelve] {
+        let random = Arc::new(SystemRandom::new());
+        let login = support::builder(Arc::new(otp_auth::store::MemoryStore::new()), random);
+        let login = login.code_length(length).build().unwrap();
+        let (store, heard) = (Arc::new(MemoryOutbox::new()), Arc::new(Heard::default()));
+        let outbox = open(&login, store.clone(), &heard, 0).await;
+        ask(&login, &outbox, "alice@example.jp").await;
+        drop(outbox);
+        let (outbox, postman) = (open(&login, store, &heard, 1).await, Postman::answers(&[]));
+        work(&outbox, &postman, 5).await;
+        let taken = postman.taken.lock().unwrap().clone();
+        assert_eq!(taken.iter().map(|mail| mail.1.len()).collect::<Vec<_>>(), [length.digits()]);
+    }
+}
+
 /// What else lies in the folder is no job, and stays.
 #[cfg(unix)]
 #[tokio::test(start_paused = true)]

@@ -245,6 +245,70 @@ async fn a_used_code_stays_used_when_postgres_crashes() {
     assert!(is_in || is_spent, "{verdict:?}");
 }
 
+/// Passes bytes between a socket and a server, and on demand stops to serve whoever is connected, without a word.
+struct Passage {
+    silence: tokio::sync::watch::Sender<u64>,
+}
+
+impl Passage {
+    fn open(at: std::path::PathBuf, server: std::path::PathBuf) -> Self {
+        let listener = tokio::net::UnixListener::bind(at).unwrap();
+        let (silence, heard) = tokio::sync::watch::channel(0);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (mut heard, server) = (heard.clone(), server.clone());
+                heard.mark_unchanged();
+                tokio::spawn(async move {
+                    let mut server = tokio::net::UnixStream::connect(server).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = heard.changed() => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        Self { silence }
+    }
+}
+
+/// The connections go silent, as behind a firewall that forgot them; new ones would work.
+async fn comes_back_after_silence(login: &Login, passage: &Passage) {
+    let now = WallTime.now();
+    let begin = support::sign_in(ALICE, Admission::Admitted);
+    let (_, _) = login.begin(&begin, now).await.unwrap();
+    passage.silence.send_modify(|count| *count += 1);
+    let back = async { while login.begin(&begin, now).await.is_err() {} };
+    timeout(Duration::from_secs(120), back).await.expect("a silent connection is given up");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_connection_to_redis_that_goes_silent_is_made_anew() {
+    let server = Redis::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("socket");
+    let real = server.url().strip_prefix("redis+unix://").unwrap().into();
+    let passage = Passage::open(at.clone(), real);
+    let store = RedisStore::connect(&format!("redis+unix://{}", at.display())).await.unwrap();
+    comes_back_after_silence(&login(store), &passage).await;
+}
+
+#[tokio::test]
+#[ignore = "needs postgresql"]
+async fn a_connection_to_postgres_that_goes_silent_is_made_anew() {
+    let server = Postgres::start().await;
+    let _tables = postgres(&server).await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = server.settings();
+    let real = settings.strip_prefix("host=").unwrap().split(' ').next().unwrap();
+    let socket = ".s.PGSQL.5432";
+    let real = std::path::Path::new(real).join(socket);
+    let passage = Passage::open(folder.path().join(socket), real);
+    let through = format!("host={} user=otp dbname=postgres", folder.path().display());
+    let store = PostgresStore::connect(&through).await.unwrap();
+    comes_back_after_silence(&login(store), &passage).await;
+}
+
 /// Whoever hangs up at any moment of a try that is not granted leaves nothing taken.
 #[tokio::test]
 #[ignore = "needs postgresql"]

@@ -16,7 +16,7 @@ use otp_auth::{
     mail::DirectoryOutbox,
     random::SystemRandom,
     seal::SealingKey,
-    secret::Secret,
+    secret::{Pepper, Secret},
     session::{FileRevocations, Forgotten, Revocations},
 };
 use ring::rand::SecureRandom as _;
@@ -42,6 +42,7 @@ const SESSION_KEYS: &str = "sessions/keys.json";
 const FIRST_KEY: &str = "sessions/signing-key.pk8";
 const REVOCATIONS: &str = "sessions/revocations.txt";
 const STATE_KEY: &str = "sessions/state-key.bin";
+const PEPPER: &str = "sessions/code-key.bin";
 /// Names that DNS has records of.
 const HOSTS: &str = "dns/hosts.txt";
 /// Locked by each edge that is at work.
@@ -209,6 +210,17 @@ impl State {
     pub fn state_key(&self) -> anyhow::Result<Secret> {
         let stored = self.get_or_create(STATE_KEY, || random_bytes(32))?;
         Ok(Secret::new(stored))
+    }
+
+    /// The key of flows, codes and known devices. Codes themselves are lost at a restart, but for how long a browser
+    /// has been known is not.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable directory or key.
+    pub fn pepper(&self) -> anyhow::Result<Pepper> {
+        let stored = Secret::new(self.get_or_create(PEPPER, || random_bytes(32))?);
+        Pepper::new(stored).with_context(|| format!("`{PEPPER}` is damaged"))
     }
 
     /// Where mails lie until they are sent, and what seals them there.

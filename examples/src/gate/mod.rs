@@ -82,6 +82,8 @@ pub struct Settings {
     pub revocations: Arc<Revocations>,
     /// What signs the states of logins under way. Keep it and they survive a restart.
     pub state_key: Secret,
+    /// The key of flows, codes and known devices.
+    pub pepper: Pepper,
     /// Whom to tell.
     pub reporter: Reporter,
 }
@@ -120,9 +122,7 @@ impl Gate {
         let shared: Arc<dyn Random> = Arc::new(random.clone());
         let team_host: Host = settings.team_host.parse()?;
         let store = Arc::new(MemoryStore::new());
-        // Codes live ten minutes: a restart may forget them, so their key need not be kept.
-        let pepper = Pepper::generate(&random)?;
-        let mut login = Login::builder(store, pepper, Arc::clone(&shared), team_host)
+        let mut login = Login::builder(store, settings.pepper, Arc::clone(&shared), team_host)
             .mail_budget(settings.mail_limits.to_one_address)
             .mail_share_budget(settings.mail_limits.from_one_network_to_one_address)
             .network_mail_budget(settings.mail_limits.from_one_network);

@@ -21,7 +21,7 @@ pub(super) fn of_begin(settings: &Settings, who: Who) -> Vec<Charge<'_>> {
     charges.extend(of_lengths(settings, who));
     if who.is_known_device {
         let tag = who.address_tag;
-        charges.push(Charge::look(BudgetKey::failures(tag, true), settings.failures(true)));
+        charges.push(of_lane(settings, tag));
         charges.push(Charge::take(BudgetKey::device_starts(tag), &settings.device_starts));
     } else {
         charges.push(Charge::take(BudgetKey::starts(who.network), &settings.starts));
@@ -106,6 +106,11 @@ pub(super) fn length(settings: &Settings, charges: &[Charge<'_>], tally: &Tally)
     length
 }
 
+/// Looks whether the known devices of an address may still fail.
+pub(super) fn of_lane(settings: &Settings, address_tag: [u8; 16]) -> Charge<'_> {
+    Charge::look(BudgetKey::failures(address_tag, true), settings.failures(true))
+}
+
 /// Whether the known devices of an address have nothing left of what is theirs.
 pub(super) fn is_lane_closed(charges: &[Charge<'_>], tally: &Tally) -> bool {
     let is_needed =
@@ -131,6 +136,8 @@ pub(super) fn refusal(refused: &Charge<'_>) -> (Reason, bool) {
     match refused.key.kind {
         Kind::AllFailures if is_last => (Reason::DeploymentBudget, false),
         Kind::AllFailures | Kind::ShortCodes | Kind::DeviceShortCodes => (Reason::ShortCode, true),
+        // The next flow of the device is a stranger's.
+        Kind::DeviceFailures => (Reason::FailureBudget, true),
         _ => (Reason::FailureBudget, false),
     }
 }

@@ -142,8 +142,8 @@ fn long_enough(secret: Secret) -> Result<Secret, Error> {
 /// The output length of SHA-256: a longer key adds nothing, a shorter one weakens the HMAC (RFC 2104).
 const PEPPER_BYTES: usize = 32;
 
-/// Purpose 32, flow 32, address 254, generation 4, mark 1, code 9, and six lengths.
-const MESSAGE_BYTES: usize = 32 + 32 + 254 + 4 + 1 + 9 + 6 * 2;
+/// Purpose 32, flow 32, address 254, generation 4, mark 1, code 12, and six lengths.
+const MESSAGE_BYTES: usize = 32 + 32 + 254 + 4 + 1 + 12 + 6 * 2;
 
 #[cfg(test)]
 mod tests {
@@ -160,6 +160,14 @@ mod tests {
         let mac = |parts: &[&[u8]]| mac(&keys.current().code, parts);
         assert_ne!(mac(&[b"ab", b"c"]), mac(&[b"a", b"bc"]));
         assert_ne!(mac(&[b"ab"]), mac(&[b"ab", b""]));
+    }
+
+    #[test]
+    fn the_longest_message_fits() {
+        let keys = Pepper::new(Secret::new(vec![7; 32])).unwrap().keys();
+        let longest = [32, 32, 254, 4, 1, 12].map(|length| vec![b'x'; length]);
+        let parts: Vec<&[u8]> = longest.iter().map(Vec::as_slice).collect();
+        assert_ne!(mac(&keys.current().code, &parts), [0; 32]);
     }
 
     #[test]

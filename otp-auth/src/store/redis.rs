@@ -3,6 +3,7 @@
 mod scripts;
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,7 +45,7 @@ use crate::timestamp::Timestamp;
 /// codes). A server that restarts from a snapshot gives back what happened since then, so use
 /// `appendonly yes` or no persistence at all.
 ///
-/// A lost connection is made anew in the background. What was under way fails as an unknown answer and is
+/// A lost connection is made anew in the background, and one that is silent for 2 seconds with the next call. What was under way fails as an unknown answer and is
 /// never repeated.
 ///
 /// ```no_run
@@ -57,7 +58,7 @@ use crate::timestamp::Timestamp;
 /// ```
 #[derive(Clone)]
 pub struct RedisStore {
-    connection: ConnectionManager,
+    shared: Arc<Shared>,
     prefix: String,
     replicas: u32,
     scripts: &'static Scripts,
@@ -77,13 +78,14 @@ impl RedisStore {
                 .with_source(error)
         };
         let client = Client::open(url.into_connection_info().map_err(unusable)?);
+        let client = client.map_err(unusable)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE))
             .set_min_delay(Duration::from_millis(50))
             .set_max_delay(Duration::from_secs(2))
             .set_number_of_retries(3);
-        let connection = ConnectionManager::new_with_config(client.map_err(unusable)?, config);
+        let connection = ConnectionManager::new_with_config(client.clone(), config.clone());
         let mut connection = connection.await.map_err(Error::store_unavailable)?;
         let memory: String = redis::cmd("INFO")
             .arg("memory")
@@ -96,7 +98,8 @@ impl RedisStore {
             return Err(Error::setting("redis", problem));
         }
         let scripts = Scripts::shared();
-        Ok(Self { connection, prefix: "{sekimori-otp}:".into(), replicas: 0, scripts })
+        let shared = Arc::new(Shared { client, config, current: Mutex::new((0, connection)) });
+        Ok(Self { shared, prefix: "{sekimori-otp}:".into(), replicas: 0, scripts })
     }
 
     /// Keeps logins apart that share a server: keys begin with `{NAMESPACE}:`. Default `sekimori-otp`.
@@ -142,7 +145,9 @@ impl RedisStore {
         &self,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, Error> {
-        call.invoke_async(&mut self.connection.clone()).await.map_err(Error::store_unavailable)
+        let (number, mut connection) = self.shared.connection();
+        let answer = call.invoke_async(&mut connection).await;
+        answer.map_err(|error| self.shared.unavailable(number, error))
     }
 
     /// The same, and the answer is believed when enough replicas have it too.
@@ -150,19 +155,20 @@ impl RedisStore {
         if self.replicas == 0 {
             return self.invoke(call).await;
         }
-        let mut connection = self.connection.clone();
+        let (number, mut connection) = self.shared.connection();
+        let unavailable = |error| self.shared.unavailable(number, error);
         let mut pipe = redis::pipe();
         pipe.invoke_script(call);
         pipe.cmd("WAIT").arg(self.replicas).arg(WAIT_MILLIS);
         let answer: Result<(bool, u32), RedisError> = pipe.query_async(&mut connection).await;
         let answer = match answer {
             Err(error) if error.kind() == NO_SCRIPT => {
-                call.load_async(&mut connection).await.map_err(Error::store_unavailable)?;
+                call.load_async(&mut connection).await.map_err(unavailable)?;
                 pipe.query_async(&mut connection).await
             }
             answer => answer,
         };
-        let (is_done, acknowledged) = answer.map_err(Error::store_unavailable)?;
+        let (is_done, acknowledged) = answer.map_err(unavailable)?;
         if is_done && acknowledged < self.replicas {
             return Err(Error::store_unavailable("too few replicas know it"));
         }
@@ -179,6 +185,34 @@ impl RedisStore {
         call.arg(rules(budget)).arg(u8::from(kind == ChargeKind::Take));
         let waits: Vec<u64> = self.invoke(&call).await?;
         Ok(taken(waits.first().copied().unwrap_or(u64::MAX)))
+    }
+}
+
+/// What clones of a store share.
+struct Shared {
+    client: Client,
+    config: ConnectionManagerConfig,
+    /// The connection, and how many there were before it.
+    current: Mutex<(u64, ConnectionManager)>,
+}
+
+impl Shared {
+    fn connection(&self) -> (u64, ConnectionManager) {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes an answer that did not come. A connection that broke is made anew by its manager, one that is silent is
+    /// not: nobody ends it, and nobody serves it.
+    fn unavailable(&self, number: u64, error: RedisError) -> Error {
+        if error.is_timeout() {
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let next =
+                ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone());
+            if let (true, Ok(next)) = (current.0 == number, next) {
+                *current = (number + 1, next);
+            }
+        }
+        Error::store_unavailable(error)
     }
 }
 

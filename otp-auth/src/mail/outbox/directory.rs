@@ -77,8 +77,13 @@ fn read_all(folder: &Path) -> io::Result<Vec<(String, String)>> {
             }
             let mut text = String::new();
             let read = File::open(&path)?.take(AT_MOST).read_to_string(&mut text);
-            // What is no text is not ours, and will not open.
-            jobs.push((id.to_owned(), read.map_or_else(|_| String::new(), |_| text)));
+            match read {
+                Ok(_) => {}
+                // What is no text is not ours, and will not open.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => text.clear(),
+                Err(error) => return Err(error),
+            }
+            jobs.push((id.to_owned(), text));
         }
     }
     Ok(jobs)

@@ -285,27 +285,31 @@ fn name_at(text: &str) -> Option<&str> {
     (!name.is_empty() && name.len() <= 40 && name.chars().all(is_name)).then_some(name)
 }
 
-/// Whether a document has got so far that what follows is not text: a tag, a comment, or what is no markup at all
-/// (WHATWG HTML, section 13.2.5).
+/// Whether a document has got so far that what follows is not text: a tag, a comment, a style sheet, or behind an
+/// element with rules of its own, which no mail needs (WHATWG HTML, section 13.2.5).
 fn is_in_markup(before: &str) -> bool {
     let before = before.to_ascii_lowercase();
     let mut rest = before.as_str();
     while let Some(at) = rest.find('<') {
         let tag = &rest[at + 1..];
+        if tag.is_empty() || ODD.iter().any(|name| is_named(tag, name)) {
+            return true;
+        }
         let end = if tag.starts_with("!--") {
-            tag.find("-->").map(|at| at + 3)
+            end_of_comment(tag)
         } else if tag.starts_with(|c: char| c.is_ascii_alphabetic() || "/!?".contains(c)) {
             end_of_tag(tag)
         } else {
             Some(0)
         };
-        let Some(end) = end.filter(|_| !tag.is_empty()) else { return true };
+        let Some(end) = end else { return true };
         rest = &tag[end..];
-        for (name, close) in RAW {
-            let is_open =
-                tag.strip_prefix(name).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
-            if is_open {
-                let Some(at) = rest.find(close) else { return true };
+        // A style sheet is no text; a title is, and has no markup.
+        for (name, close, is_text) in [("style", "/style", false), ("title", "/title", true)] {
+            if is_named(tag, name) {
+                let mut ends =
+                    rest.match_indices('<').filter(|(at, _)| is_named(&rest[at + 1..], close));
+                let Some((at, _)) = ends.next() else { return !is_text || rest.ends_with('<') };
                 rest = &rest[at..];
             }
         }
@@ -313,18 +317,36 @@ fn is_in_markup(before: &str) -> bool {
     false
 }
 
-/// Elements whose content is neither text nor markup, and what ends them.
-const RAW: [(&str, &str); 2] = [("style", "</style"), ("script", "</script")];
+/// Elements whose content is read by rules of its own.
+const ODD: [&str; 9] =
+    ["iframe", "noembed", "noframes", "noscript", "plaintext", "script", "svg", "textarea", "xmp"];
 
-/// Behind the `>` that ends a tag: not one inside a quoted attribute.
+fn is_named(tag: &str, name: &str) -> bool {
+    let rest = tag.strip_prefix(name);
+    rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_whitespace() || "/>".contains(c)))
+}
+
+fn end_of_comment(tag: &str) -> Option<usize> {
+    // `<!-->` and `<!--->` are whole comments, and `--!>` ends one too.
+    let from = "!--".len();
+    let ends = ["-->", "--!>"].map(|end| tag[from..].find(end).map(|at| from + at + end.len()));
+    let short = ["!-->", "!--->"].into_iter().find(|it| tag.starts_with(it)).map(str::len);
+    ends.into_iter().chain([short]).flatten().min()
+}
+
+/// Behind the `>` that ends a tag: not one inside a quoted value, which stands behind `=`.
 fn end_of_tag(tag: &str) -> Option<usize> {
-    let mut quote = None;
+    let (mut quote, mut last) = (None, ' ');
     for (at, c) in tag.char_indices() {
         match (c, quote) {
             (c, Some(open)) if c == open => quote = None,
-            ('"' | '\'', None) => quote = Some(c),
+            (_, Some(_)) => {}
+            ('"' | '\'', None) if last == '=' => quote = Some(c),
             ('>', None) => return Some(at + 1),
             _ => {}
+        }
+        if !c.is_ascii_whitespace() {
+            last = c;
         }
     }
     None
@@ -406,6 +428,24 @@ mod tests {
             ),
             (Html, "{code}<{application}", "line 1 of the HTML has `{application}` where"),
             (Html, "{code}<style></style><script>{host}", "line 1 of the HTML has `{host}` where"),
+            (Html, "{code}<p a=it's><a b=\"'>{host}\">", "line 1 of the HTML has `{host}` where"),
+            (
+                Html,
+                "{code}<!-- --!><a href=\"-->{host}\">",
+                "line 1 of the HTML has `{host}` where",
+            ),
+            (Html, "{code}<!--><a href=\"-->{host}\">", "line 1 of the HTML has `{host}` where"),
+            (Html, "{code}<style></stylex>{host}</style>", "line 1 of the HTML has `{host}` where"),
+            (
+                Html,
+                "{code}<textarea><!--</textarea><a b=\"-->{host}\">",
+                "line 1 of the HTML has `{host}`",
+            ),
+            (
+                Html,
+                "{code}<title><!--</title><a b=\"-->{host}\">",
+                "line 1 of the HTML has `{host}` where",
+            ),
             (Subject, &"x".repeat(201), "the subject is longer than 200 bytes"),
             (Text, &"x".repeat(17_000), "the text is longer than 16384 bytes"),
         ] {
@@ -419,7 +459,7 @@ mod tests {
         assert!(
             parse(
                 MailPart::Html,
-                "<p title='a > b' id=\"it's\">1 < 2, {code}<!-- ' --> {host}</p>"
+                "<p title='a > b' id=\"it's\">1 < 2, {code}<!-- ' --> {host}</p><b a=b'>{host}</b>"
             )
             .is_ok()
         );

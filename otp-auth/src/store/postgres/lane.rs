@@ -43,9 +43,9 @@ impl Lane {
         statement: impl Fn(&Statements) -> &Statement + Send,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Option<Row>, Error> {
-        let open = self.open().await?;
+        let (connection, open) = self.open().await?;
         let row = open.client.query_opt(statement(&open.statements), values);
-        in_time(row).await
+        connection.in_time(&open, row).await
     }
 
     pub(super) async fn execute(
@@ -53,14 +53,17 @@ impl Lane {
         statement: impl Fn(&Statements) -> &Statement + Send,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
-        let open = self.open().await?;
+        let (connection, open) = self.open().await?;
         let count = open.client.execute(statement(&open.statements), values);
-        in_time(count).await
+        connection.in_time(&open, count).await
     }
 
-    async fn open(&self) -> Result<Arc<Open>, Error> {
+    async fn open(&self) -> Result<(&Connection, Arc<Open>), Error> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.connections[turn % CONNECTIONS].open().await
+        let connection = &self.connections[turn % CONNECTIONS];
+        // Who waits for somebody else's dialling waits no longer than for their own.
+        let open = timeout(PATIENCE, connection.open()).await.map_err(Error::store_unavailable)?;
+        Ok((connection, open?))
     }
 }
 
@@ -90,6 +93,25 @@ impl Connection {
         let made = in_time(made).await?;
         *open = Some(Arc::clone(&made));
         Ok(made)
+    }
+
+    /// An answer that does not come is unknown, and the connection is not used again: it may be one that nobody
+    /// ends and nobody serves.
+    async fn in_time<T>(
+        &self,
+        open: &Arc<Open>,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        match timeout(PATIENCE, work).await {
+            Ok(done) => done.map_err(Error::store_unavailable),
+            Err(elapsed) => {
+                // Whoever holds it now is making another.
+                if let Ok(mut held) = self.open.try_lock() {
+                    held.take_if(|held| Arc::ptr_eq(held, open));
+                }
+                Err(Error::store_unavailable(elapsed))
+            }
+        }
     }
 
     /// Whether the server answers. The tables may be absent yet.
