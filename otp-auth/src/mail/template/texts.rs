@@ -340,9 +340,9 @@ fn end_of_tag(tag: &str) -> Option<usize> {
     for (at, c) in tag.char_indices() {
         match (c, quote) {
             (c, Some(open)) if c == open => quote = None,
-            (_, Some(_)) => {}
             ('"' | '\'', None) if last == '=' => quote = Some(c),
             ('>', None) => return Some(at + 1),
+            // In a value, or in a name.
             _ => {}
         }
         if !c.is_ascii_whitespace() {
