@@ -120,7 +120,9 @@ impl RedisStore {
     /// Believes that a code is used up only when so many replicas know it (`WAIT`); if they do not within
     /// 2 seconds, the code is spent and the visitor refused. Default 0.
     ///
-    /// It costs each success the way to the replicas, and holds up the shared connection for so long.
+    /// It costs each success the way to the replicas, and holds up the shared connection for so long. It covers
+    /// challenges alone: what else keeps its things in this store (log-outs, authenticators, recovery codes) answers
+    /// when the server has them.
     #[must_use]
     pub fn wait_for_replicas(mut self, count: u32) -> Self {
         self.replicas = count;
