@@ -219,10 +219,10 @@ fn take_mail(mut connection: TcpStream, codes: &mpsc::Sender<String>) -> anyhow:
                 "250 taken\r\n"
             }
             _ if is_data => {
-                // The subject begins with the code.
-                let subject = line.strip_prefix("Subject: ").and_then(|it| it.split(' ').next());
-                if let Some(code) = subject {
-                    codes.send(code.to_owned())?;
+                // The text ends with `@HOST #CODE`.
+                let last = line.strip_prefix('@').and_then(|it| it.split_once(" #"));
+                if let Some((_, code)) = last {
+                    codes.send(code.trim_end().to_owned())?;
                 }
                 continue;
             }

@@ -30,13 +30,13 @@ impl Sink {
         Self { port, mails }
     }
 
-    /// Waits for an English mail to this address. Its subject begins with the code.
+    /// Waits for a mail to this address. The last line of its text is `@HOST #CODE`.
     pub(crate) async fn code_for(&self, address: &str) -> String {
         let mut mails = self.mails.clone();
         let find = |mails: &Vec<String>| {
             let mail = mails.iter().find(|mail| mail.contains(&format!("To: {address}")))?;
-            let (_, subject) = mail.split_once("Subject: ")?;
-            Some(subject.chars().take_while(char::is_ascii_digit).collect::<String>())
+            let line = mail.lines().find(|line| line.starts_with('@'))?;
+            Some(line.split_once(" #")?.1.trim_end().to_owned())
         };
         let arrived = mails.wait_for(|mails| find(mails).is_some());
         let mails = timeout(PATIENCE, arrived).await.expect("a mail in time").unwrap();
