@@ -121,6 +121,8 @@ async fn testssl_finds_nothing_weak() {
         .iter()
         .filter(|it| !["OK", "INFO", "DEBUG"].contains(&&*text(it, "severity")))
         .filter(|it| !NOT_OURS.iter().any(|id| text(it, "id").starts_with(id)))
+        // On a busy machine OpenSSL may not connect in time. What has to be found is asked for below.
+        .filter(|it| text(it, "finding") != "check failed because of connect problem")
         .collect();
     assert!(weak.is_empty(), "{weak:#?}");
     let finding = |id: &str| {

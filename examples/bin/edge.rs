@@ -9,9 +9,10 @@
 
 use std::{
     collections::BTreeMap, convert::Infallible, num::NonZero, path::PathBuf, pin::pin,
-    process::ExitCode, sync::Arc, time::Duration,
+    process::ExitCode, sync::Arc,
 };
 
+use cert_manager::dns::RecordName;
 use clap::{Args, Parser, Subcommand};
 use sekimori::{
     edge::{
@@ -21,7 +22,7 @@ use sekimori::{
         dns,
         dns::Registrar,
         policy,
-        reload::{Reload, routes, words_of},
+        reload::{Registration, Reload, routes, words_of},
         state::State,
     },
     gate::{self, Gate},
@@ -30,8 +31,6 @@ use sekimori::{
     runtime,
     shutdown::{self, Shutdown},
 };
-use tokio::{sync::watch, time::timeout};
-use tracing::warn;
 use tunnel_proto::edge::Router;
 
 /// HTTPS and login in front of web servers that only a tunnel reaches.
@@ -240,11 +239,11 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         gate: Arc::clone(&gate),
         reporter: reporter.clone(),
     };
-    let tried = registrar.as_ref().map(Registrar::tried);
-    let hosts = registrar.as_ref().map(Registrar::hosts);
+    let mut dns = registrar.as_ref().map(Registrar::ends);
+    let hosts = config.registered_hosts()?;
     let mut registering = pin!(register(registrar));
     let running = tokio::select! {
-        running = start(tried, settings, shutdown) => running?,
+        running = start(dns.as_mut(), &hosts, settings, shutdown) => running?,
         never = &mut registering => match never {},
         // An order that is under way goes on at the next start.
         stopped = shutdown::signalled() => {
@@ -255,7 +254,8 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     };
     reporter.tell(&ready);
     let (file, certificates) = (arguments.file.config, running.certificates());
-    let mut reload = Reload { file, config, gate, router, tunnels: ids, certificates, hosts };
+    let (tunnels, waiting) = (ids, None);
+    let mut reload = Reload { file, config, gate, router, tunnels, certificates, dns, waiting };
     let reload = shutdown::on_hangup(|| reporter.tell(&reload.now()));
     tokio::select! {
         stopped = shutdown::signalled() => stopped?,
@@ -280,20 +280,16 @@ async fn register(registrar: Option<Registrar<'_>>) -> Infallible {
 
 /// Starts once each host was tried in DNS: authorities follow the records that are written there.
 async fn start(
-    tried: Option<watch::Receiver<bool>>,
+    dns: Option<&mut Registration>,
+    hosts: &[RecordName],
     settings: edge::Settings,
     shutdown: Shutdown,
 ) -> anyhow::Result<edge::Running> {
-    if let Some(mut tried) = tried {
-        let tried = tried.wait_for(|is_tried| *is_tried);
-        if timeout(DNS_PATIENCE, tried).await.is_err() {
-            warn!("DNS takes its time; starting without waiting for it");
-        }
+    if let Some(dns) = dns {
+        dns.wait_for(hosts).await;
     }
     edge::start(settings, shutdown).await
 }
-
-const DNS_PATIENCE: Duration = Duration::from_secs(20);
 
 fn check(config: &Config) -> anyhow::Result<()> {
     let rules = config.rules()?;

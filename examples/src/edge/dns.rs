@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::{config::Config, state::State};
+use super::{config::Config, reload::Registration, state::State};
 use crate::{
     output::{Event, Reporter, chain},
     runtime,
@@ -130,8 +130,8 @@ pub struct Registrar<'a> {
     /// What is left to do.
     wanted: Vec<RecordName>,
     unwanted: Vec<RecordName>,
-    /// Once each was tried.
-    tried: watch::Sender<bool>,
+    /// Of which hosts each was tried.
+    tried: watch::Sender<Option<Vec<RecordName>>>,
 }
 
 impl<'a> Registrar<'a> {
@@ -146,7 +146,7 @@ impl<'a> Registrar<'a> {
         reporter: Reporter,
     ) -> anyhow::Result<Option<Self>> {
         let Some((names, target)) = config.host_names()? else { return Ok(None) };
-        let (tried, _) = watch::channel(false);
+        let (tried, _) = watch::channel(None);
         let (hosts, _) = watch::channel(config.registered_hosts()?);
         // Told at once if it can't be read.
         state.noted_hosts()?;
@@ -154,14 +154,9 @@ impl<'a> Registrar<'a> {
         Ok(Some(Self { names, target, state, reporter, hosts, wanted, unwanted, tried }))
     }
 
-    /// Takes which hosts are to be registered from now on.
-    pub fn hosts(&self) -> watch::Sender<Vec<RecordName>> {
-        self.hosts.clone()
-    }
-
-    /// Tells `true` once each host was tried.
-    pub fn tried(&self) -> watch::Receiver<bool> {
-        self.tried.subscribe()
+    /// What changes hosts from now on, and tells of which each was tried.
+    pub fn ends(&self) -> Registration {
+        Registration { hosts: self.hosts.clone(), tried: self.tried.subscribe() }
     }
 
     /// Tries until everything is as it is wanted, and rests until it is wanted otherwise.
@@ -173,7 +168,7 @@ impl<'a> Registrar<'a> {
         // Told once, and again if it is another.
         let mut told = Vec::new();
         let mut changes = self.hosts.subscribe();
-        self.plan(&mut changes);
+        let mut planned = self.plan(&mut changes);
         loop {
             let mut left = Vec::new();
             for host in std::mem::take(&mut self.wanted) {
@@ -189,31 +184,32 @@ impl<'a> Registrar<'a> {
                 }
             }
             self.unwanted = left;
-            self.tried.send_replace(true);
+            self.tried.send_replace(Some(planned.clone()));
             let is_done = self.wanted.is_empty() && self.unwanted.is_empty();
             tokio::select! {
                 () = tokio::time::sleep(TRY_AGAIN), if !is_done => {}
                 // We hold a sender ourselves, so it always says something.
                 _ = changes.changed() => {
                     told.clear();
-                    self.plan(&mut changes);
+                    planned = self.plan(&mut changes);
                 }
             }
         }
     }
 
-    /// What there is to do for the hosts that are wanted now.
-    fn plan(&mut self, changes: &mut watch::Receiver<Vec<RecordName>>) {
+    /// What there is to do for the hosts that are wanted now, and which these are.
+    fn plan(&mut self, changes: &mut watch::Receiver<Vec<RecordName>>) -> Vec<RecordName> {
         self.wanted.clone_from(&changes.borrow_and_update());
         let noted = match self.state.noted_hosts() {
             Ok(noted) => noted,
             Err(error) => {
                 warn!(error = format!("{error:#}"), "records of hosts are left in DNS");
-                return;
+                return self.wanted.clone();
             }
         };
         let noted = noted.into_iter().filter_map(|host| host.parse().ok());
         self.unwanted = noted.filter(|host| !self.wanted.contains(host)).collect();
+        self.wanted.clone()
     }
 
     async fn add(&self, host: &RecordName, told: &mut Vec<String>) -> bool {

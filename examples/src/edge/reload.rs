@@ -1,10 +1,11 @@
 //! Reading the configuration again while everything runs: rules, people, countries, and which hosts there are.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use cert_manager::{Name, dns::RecordName};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle, time::timeout};
+use tracing::warn;
 use tunnel_proto::{TunnelId, edge::Router};
 
 use super::config::Config;
@@ -29,8 +30,29 @@ pub struct Reload {
     pub tunnels: BTreeMap<String, TunnelId>,
     /// Takes which certificates there shall be for visitors.
     pub certificates: watch::Sender<Vec<Vec<String>>>,
-    /// Takes which hosts are to be registered in DNS, if hosts are.
-    pub hosts: Option<watch::Sender<Vec<RecordName>>>,
+    /// Registers hosts in DNS, if that is to be done.
+    pub dns: Option<Registration>,
+    /// Waits for DNS before certificates are changed.
+    pub waiting: Option<AbortHandle>,
+}
+
+/// The ends of a [`Registrar`](super::dns::Registrar) at work.
+#[derive(Debug)]
+pub struct Registration {
+    /// Takes which hosts are to be registered.
+    pub hosts: watch::Sender<Vec<RecordName>>,
+    /// Tells of which hosts each was tried.
+    pub tried: watch::Receiver<Option<Vec<RecordName>>>,
+}
+
+impl Registration {
+    /// Waits until each of these hosts was tried, but not for ever.
+    pub async fn wait_for(&mut self, hosts: &[RecordName]) {
+        let tried = self.tried.wait_for(|tried| tried.as_deref() == Some(hosts));
+        if timeout(DNS_PATIENCE, tried).await.is_err() {
+            warn!("DNS takes its time; going on without waiting for it");
+        }
+    }
 }
 
 impl Reload {
@@ -70,14 +92,32 @@ impl Reload {
         for (host, tunnel) in &routes {
             self.router.set_route(host, *tunnel)?;
         }
-        self.certificates.send_replace(certificates);
-        if let Some(sender) = &self.hosts {
-            sender.send_replace(hosts);
-        }
+        self.change_certificates(certificates, hosts);
         self.config = config;
         Ok(in_words)
     }
+
+    /// Authorities follow the records of hosts, so these are written first.
+    fn change_certificates(&mut self, certificates: Vec<Vec<String>>, hosts: Vec<RecordName>) {
+        // What an earlier change still waits for does not matter any more.
+        self.waiting.take().inspect(AbortHandle::abort);
+        let Some(Registration { hosts: sender, tried }) = &self.dns else {
+            self.certificates.send_replace(certificates);
+            return;
+        };
+        sender.send_replace(hosts.clone());
+        let mut dns = Registration { hosts: sender.clone(), tried: tried.clone() };
+        let changed = self.certificates.clone();
+        let waiting = tokio::spawn(async move {
+            dns.wait_for(&hosts).await;
+            changed.send_replace(certificates);
+        });
+        self.waiting = Some(waiting.abort_handle());
+    }
 }
+
+/// For how long certificates wait for records.
+const DNS_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Which tunnel each host leads to.
 ///
