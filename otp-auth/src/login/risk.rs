@@ -37,7 +37,8 @@ impl Risk {
     /// Computes both from the settings of a login.
     ///
     /// `ordinary` is the length of codes, `failures` are the budgets of failed tries of one address by strangers and
-    /// by its known devices, `short_codes` that of either at codes of ordinary length; codes have nine digits once the latter is spent. `of_all`
+    /// by its known devices, `short_codes` that of either at codes of ordinary length; codes have nine digits once
+    /// the latter is spent. `of_all`
     /// are the budgets of failed tries of all strangers: at codes of ordinary length, of nine digits, of twelve.
     pub fn compute(
         ordinary: CodeLength,
