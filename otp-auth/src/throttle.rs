@@ -15,6 +15,8 @@ use crate::error::Error;
 pub struct Rule {
     count: u32,
     period: Duration,
+    /// Kept, because each look at a budget needs it, and a division takes longer than the rest of the look.
+    interval_millis: u64,
 }
 
 impl Rule {
@@ -28,8 +30,8 @@ impl Rule {
     /// Refuses a count of zero, a period of less than a millisecond for each one, and a period of more
     /// than 366 days.
     pub fn try_new(count: u32, period: Duration) -> Result<Self, Error> {
-        let rule = Self { count, period };
-        if count == 0 || rule.interval().is_zero() {
+        let rule = Self { count, period, interval_millis: interval_millis(count, period) };
+        if count == 0 || rule.interval_millis == 0 {
             return Err(Error::setting("budget", "count and refill time must not be zero"));
         }
         if period > LONGEST_PERIOD {
@@ -50,13 +52,12 @@ impl Rule {
 
     /// Time to earn one, in whole milliseconds: what a store counts in.
     pub fn interval(&self) -> Duration {
-        let millis = self.period.as_millis() / u128::from(self.count.max(1));
-        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+        Duration::from_millis(self.interval_millis)
     }
 
     /// Time to earn all: [`interval`](Self::interval) times [`count`](Self::count).
     pub fn capacity(&self) -> Duration {
-        self.interval().saturating_mul(self.count)
+        Duration::from_millis(self.capacity_millis())
     }
 
     /// The most that can pass in any window of this length, an exhausted start excepted.
@@ -65,8 +66,27 @@ impl Rule {
         u64::from(self.count).saturating_add(u64::try_from(earned).unwrap_or(u64::MAX))
     }
 
+    pub(crate) const fn interval_millis(&self) -> u64 {
+        self.interval_millis
+    }
+
+    pub(crate) fn capacity_millis(&self) -> u64 {
+        self.interval_millis.saturating_mul(self.count.into())
+    }
+
     const fn of(count: u32, secs: u64) -> Self {
-        Self { count, period: Duration::from_secs(secs) }
+        let period = Duration::from_secs(secs);
+        Self { count, period, interval_millis: interval_millis(count, period) }
+    }
+}
+
+/// `count` must not be 0 where it is used; here that gives 0, which is refused as well.
+const fn interval_millis(count: u32, period: Duration) -> u64 {
+    let millis =
+        period.as_secs().saturating_mul(1_000).saturating_add(period.subsec_millis() as u64);
+    match millis.checked_div(count as u64) {
+        Some(interval) => interval,
+        None => 0,
     }
 }
 

@@ -28,7 +28,7 @@ impl BudgetState {
             return Taken::RetryAfter(wait);
         }
         for (full_at, rule) in self.full_at.iter_mut().zip(budget.rules()) {
-            *full_at = plus(*full_at, rule.interval());
+            *full_at = full_at.saturating_add(rule.interval_millis());
         }
         if budget.row().is_some() {
             self.row = self.row.saturating_add(1);
@@ -51,7 +51,7 @@ impl BudgetState {
     pub fn give_back(&mut self, budget: &Budget, now: Timestamp) {
         self.settle(budget, now);
         for (full_at, rule) in self.full_at.iter_mut().zip(budget.rules()) {
-            *full_at = full_at.saturating_sub(millis(rule.interval()));
+            *full_at = full_at.saturating_sub(rule.interval_millis());
         }
         self.row = self.row.saturating_sub(1);
     }
@@ -71,7 +71,7 @@ impl BudgetState {
     fn settle(&mut self, budget: &Budget, now: Timestamp) {
         let now = now.as_unix_millis();
         for (full_at, rule) in self.full_at.iter_mut().zip(budget.rules()) {
-            *full_at = (*full_at).clamp(now, plus(now, rule.capacity()));
+            *full_at = (*full_at).clamp(now, now.saturating_add(rule.capacity_millis()));
         }
         self.last = self.last.min(now);
         if budget.row().is_none_or(|row| plus(self.last, row.pause()) <= now) {
@@ -82,7 +82,8 @@ impl BudgetState {
     fn wait(&self, budget: &Budget, now: Timestamp) -> Duration {
         let now = now.as_unix_millis();
         let rules = self.full_at.iter().zip(budget.rules()).map(|(full_at, rule)| {
-            plus(*full_at, rule.interval()).saturating_sub(plus(now, rule.capacity()))
+            let after_one = full_at.saturating_add(rule.interval_millis());
+            after_one.saturating_sub(now.saturating_add(rule.capacity_millis()))
         });
         let row = budget.row().filter(|row| self.row >= row.limit());
         let row = row.map_or(0, |row| plus(self.last, row.pause()).saturating_sub(now));

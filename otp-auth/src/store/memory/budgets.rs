@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
+
 use crate::challenge::CLOCK_TOLERANCE;
 use crate::throttle::{Budget, BudgetKey, BudgetState, Rule, Taken};
 use crate::timestamp::Timestamp;
@@ -12,7 +14,8 @@ use crate::timestamp::Timestamp;
 /// end it earlier; one that lives longer by then is listed anew.
 #[derive(Debug)]
 pub(super) struct Budgets {
-    entries: HashMap<BudgetKey, Entry>,
+    /// The hash is keyed, because clients choose networks.
+    entries: HashMap<BudgetKey, Entry, RandomState>,
     ends: BTreeMap<u64, Vec<BudgetKey>>,
     latest: Timestamp,
     at_most: usize,
@@ -27,7 +30,7 @@ struct Entry {
 impl Budgets {
     pub(super) fn new(at_most: usize) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             ends: BTreeMap::new(),
             latest: Timestamp::from_unix_millis(0),
             at_most,
