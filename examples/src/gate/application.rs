@@ -76,7 +76,9 @@ impl Gate {
     /// The edge's own pages on an application's host.
     async fn application_page(&self, head: &Head, page: &str) -> Reply {
         match (page, &head.parts.method) {
-            ("authorized", &Method::GET | &Method::HEAD) => self.authorized(head),
+            // It works once, so it is for whoever will see the page.
+            ("authorized", &Method::GET) if !head.is_prefetch() => self.authorized(head),
+            ("authorized", &Method::GET) => reply::problem(head, 403, Problem::BadRequest, None),
             ("certs", &Method::GET | &Method::HEAD) => self.certs(),
             ("logout", &Method::GET | &Method::POST) => self.sign_out(head).await,
             ("get-identity", &Method::GET | &Method::HEAD) => self.application_identity(head),
@@ -116,7 +118,7 @@ impl Gate {
 
     /// Ends the visitor's session everywhere.
     async fn sign_out(&self, head: &Head) -> Reply {
-        if head.is_from_elsewhere() {
+        if head.is_from_elsewhere() || head.is_prefetch() {
             return reply::problem(head, 403, Problem::BadRequest, None);
         }
         if let Some(session) = self.any_session(head)

@@ -147,6 +147,14 @@ impl Head {
             .is_some_and(|site| site == "cross-site")
     }
 
+    /// Whether a browser asks for a page that its user may never see.
+    pub fn is_prefetch(&self) -> bool {
+        ["sec-purpose", "purpose", "x-moz"].into_iter().any(|name| {
+            let purpose = self.header(HeaderName::from_static(name)).unwrap_or_default();
+            purpose.split([';', ',']).any(|it| it.trim().eq_ignore_ascii_case("prefetch"))
+        })
+    }
+
     pub fn log_line(&self) -> LogLine {
         LogLine { id: self.id.clone(), host: self.host.clone(), method: self.parts.method.clone() }
     }

@@ -26,7 +26,7 @@ use std::{
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use http::Request;
+use http::{Method, Request};
 use hyper::body::Incoming;
 use otp_auth::{
     keys::KeyRing,
@@ -177,9 +177,11 @@ impl Gate {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let id = self.draw_id();
+        let is_head = parts.method == Method::HEAD;
+        let finish = |reply| if is_head { reply::without_body(reply) } else { reply };
         let head = match Head::read(parts, peer, id) {
             Ok(head) => head,
-            Err(refused) => return refused.reply(),
+            Err(refused) => return finish(refused.reply()),
         };
         let line = head.log_line();
         let reply = if head.host == self.team_host {
@@ -193,7 +195,7 @@ impl Gate {
         let milliseconds = started.elapsed().as_millis();
         let LogLine { id, host, method } = line;
         info!(%id, %host, %method, status, milliseconds, "answered");
-        reply
+        finish(reply)
     }
 
     /// The rules that hold now. A request is judged by the same ones from start to end.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 
 use super::head::Head;
@@ -79,6 +80,17 @@ pub fn with(mut reply: Reply, name: HeaderName, value: &str) -> Reply {
         reply.headers_mut().append(name, value);
     }
     reply
+}
+
+/// The head alone, for `HEAD` (RFC 9110 section 9.3.2). Over HTTP/1 a body would be left out by itself; over HTTP/2 it
+/// would be sent, which breaks the visitor's stream.
+pub fn without_body(reply: Reply) -> Reply {
+    let length = reply.body().size_hint().exact().filter(|length| *length > 0);
+    let (mut parts, _) = reply.into_parts();
+    if let Some(length) = length {
+        parts.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(parts, full(Bytes::new()))
 }
 
 fn reply(status: u16, content_type: &'static str, content: String) -> Reply {

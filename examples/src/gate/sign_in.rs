@@ -359,7 +359,7 @@ impl Gate {
 
     /// Ends the session everywhere. Whoever came here from an application finds the way back.
     async fn sign_out_of_team(&self, head: &Head) -> Reply {
-        if head.is_from_elsewhere() {
+        if head.is_from_elsewhere() || head.is_prefetch() {
             return reply::problem(head, 403, Problem::BadRequest, None);
         }
         if let Some(claims) = self.org_session(head)
