@@ -383,6 +383,33 @@ async fn signature_with_r_or_s_at_the_order_of_the_curve() {
     }
 }
 
+/// The other value of s signs the same (RFC 7518 does not choose). Anybody can write it, and wins nothing: the claims are
+/// the signed ones, and what is revoked is named by claims.
+#[tokio::test]
+async fn signature_with_the_other_s_is_the_same_statement() {
+    let team = Team::new().await;
+    let [header, payload, signature] = parts(&team);
+    let raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let other = [&raw[..32], &order_minus(&raw[32..])].concat();
+    assert_ne!(raw, other);
+    let token = format!("{header}.{payload}.{}", encode(other));
+    assert_eq!(verify(&team, &token), Ok(()));
+}
+
+/// SEC 2 section 2.4.2: n, less this, big-endian.
+fn order_minus(number: &[u8]) -> Vec<u8> {
+    let high = u128::to_be_bytes(0xffff_ffff_0000_0000_ffff_ffff_ffff_ffff);
+    let low = u128::to_be_bytes(0xbce6_faad_a717_9e84_f3b9_cac2_fc63_2551);
+    let mut difference = [high, low].concat();
+    let mut borrow = false;
+    for (digit, less) in difference.iter_mut().zip(number).rev() {
+        let (once, first) = digit.overflowing_sub(*less);
+        let (twice, second) = once.overflowing_sub(u8::from(borrow));
+        (*digit, borrow) = (twice, first | second);
+    }
+    difference
+}
+
 #[tokio::test]
 async fn signature_too_short_too_long_or_absent() {
     for team in Team::all().await {

@@ -193,6 +193,7 @@ addresses! {
     a_trailing_ideographic_dot: "a@example.jp\u{3002}" => Domain;
     a_local_part_of_65_bytes: format!("{}@example.jp", "x".repeat(65)) => TooLong;
     a_label_of_64_bytes: format!("a@{}.jp", "b".repeat(64)) => Domain;
+    an_address_of_255_bytes: address_of(255) => TooLong;
     an_address_of_a_megabyte: format!("a@{}.jp", "b".repeat(1 << 20)) => TooLong;
     a_leading_dot: ".a@example.jp" => LocalPart;
     a_double_dot: "a..b@example.jp" => LocalPart;
@@ -211,6 +212,25 @@ addresses! {
     a_zero_width_space_in_the_mailbox: "a\u{200b}@example.jp" => LocalPart;
     a_right_to_left_mark_in_the_domain: "a@\u{202e}example.jp" => Domain;
     invalid_punycode: "a@xn--.jp" => Domain;
+}
+
+/// So many bytes, with labels of ordinary length.
+fn address_of(bytes: usize) -> String {
+    let domain =
+        format!("{}.example.jp", ["b".repeat(60), "b".repeat(60), "b".repeat(60)].join("."));
+    format!("{}@{domain}", "x".repeat(bytes - domain.len() - 1))
+}
+
+#[test]
+fn an_address_of_254_bytes_is_the_longest() {
+    assert!(EmailAddress::parse(&address_of(254)).is_ok());
+}
+
+#[test]
+fn a_domain_that_looks_like_another_in_punycode_is_itself() {
+    let key = |text: &str| EmailAddress::parse(text).unwrap().key().to_owned();
+    assert_eq!(key("a@xn--gmal-nza.com"), "a@xn--gmal-nza.com");
+    assert_ne!(key("a@xn--gmal-nza.com"), key("a@gmail.com"));
 }
 
 #[test]

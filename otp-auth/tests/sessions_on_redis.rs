@@ -91,6 +91,29 @@ async fn a_server_that_lost_everything_ends_all_sessions() {
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
+async fn a_server_that_lost_everything_and_is_slow_ends_all_sessions_nevertheless() {
+    let mut redis = Redis::start().await;
+    let node = Revocations::shared(connect(&redis).await);
+    // As if the server were an hour ahead of the one that takes its place.
+    let ahead = node.epoch(START).await.unwrap().number() + 3_600_000;
+    redis.command(&["SET", "{sekimori-otp}:rev:clock", &ahead.to_string()]).await;
+    let issued = node.epoch(START).await.unwrap();
+    redis.restart_empty().await;
+    while node.sync(START).await.is_err() {
+        // It dials anew.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(node.is_revoked("bob", "", issued), "who was logged out then is not known");
+    let again = node.epoch(START).await.unwrap();
+    assert!(!node.is_revoked("alice", "", again));
+    node.revoke(&RevocationKey::subject("alice"), START).await.unwrap();
+    let newcomer = Revocations::shared(connect(&redis).await);
+    newcomer.sync(START).await.unwrap();
+    assert!(newcomer.is_revoked("alice", "", again), "what was issued before is ended");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
 async fn sessions_are_found_by_every_node_and_replaced_once() {
     let (team, redis) = (Team::new().await, Redis::start().await);
     let node = |store: Arc<RedisStore>| {

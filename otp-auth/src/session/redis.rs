@@ -1,9 +1,10 @@
 //! Revocations and sessions in the Redis that logins share.
 
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use redis::Script;
+use redis::{Script, ScriptInvocation};
 
 use super::{
     Changes, Cursor, Epoch, RevocationKey, RevocationStore, SessionId, SessionRecord, SessionStore,
@@ -13,38 +14,35 @@ use crate::store::RedisStore;
 use crate::timestamp::Timestamp;
 
 /// The clock and the log lie under `{NAMESPACE}:rev:…`. Time is the server's. The log keeps 32 days; a
-/// server that has lost it begins a new one, and tokens from before that are refused.
+/// server that has lost it begins a new one, and tokens from before that are refused. Where its clock is behind that of the
+/// server before it, it begins no earlier than what the first node to ask has seen.
 #[async_trait]
 impl RevocationStore for RedisStore {
     async fn epoch(&self, _now: Timestamp) -> Result<Epoch, Error> {
-        let scripts = Scripts::shared();
-        let mut call = scripts.epoch.key(self.key("rev:clock"));
-        call.key(self.key("rev:born"));
-        self.invoke(&call).await.map(Epoch::new)
+        let call = self.on_clock(&Scripts::shared().epoch);
+        self.invoke(&call).await.map(|epoch| self.saw(epoch))
     }
 
     async fn revoke(&self, key: &RevocationKey, _now: Timestamp) -> Result<Epoch, Error> {
-        let scripts = Scripts::shared();
-        let mut call = scripts.revoke.key(self.key("rev:clock"));
-        call.key(self.key("rev:born")).key(self.key("rev:log")).arg(key.to_text());
-        self.invoke(&call).await.map(Epoch::new)
+        let mut call = self.on_clock(&Scripts::shared().revoke);
+        call.key(self.key("rev:log")).arg(key.to_text());
+        self.invoke(&call).await.map(|epoch| self.saw(epoch))
     }
 
     async fn changes(&self, after: &Cursor, _now: Timestamp) -> Result<Changes, Error> {
         let after: u64 = after.0.parse().unwrap_or(0);
-        let scripts = Scripts::shared();
-        let mut call = scripts.changes.key(self.key("rev:clock"));
-        call.key(self.key("rev:born")).key(self.key("rev:log")).arg(after).arg(AT_ONCE);
+        let mut call = self.on_clock(&Scripts::shared().changes);
+        call.key(self.key("rev:log")).arg(after).arg(AT_ONCE);
         let (born, entries): (u64, Vec<(u64, String)>) = self.invoke(&call).await?;
         let is_last = entries.len() < AT_ONCE;
         let cursor = Cursor(entries.last().map_or(after, |(epoch, _)| *epoch).to_string());
         let read = |(epoch, key): (u64, String)| {
             let key = RevocationKey::from_text(&key);
             let key = key.ok_or_else(|| Error::store_unavailable("an answer out of place"))?;
-            Ok((key, Epoch::new(epoch)))
+            Ok((key, self.saw(epoch)))
         };
         let revoked = entries.into_iter().map(read).collect::<Result<_, Error>>()?;
-        Ok(Changes { revoked, cursor, floor: Epoch::new(born), is_last })
+        Ok(Changes { revoked, cursor, floor: self.saw(born), is_last })
     }
 }
 
@@ -95,6 +93,18 @@ impl SessionStore for RedisStore {
 }
 
 impl RedisStore {
+    /// A call that begins with [`CLOCK`].
+    fn on_clock<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
+        let mut call = script.key(self.key("rev:clock"));
+        call.key(self.key("rev:born")).arg(self.newest_epoch.load(Ordering::Relaxed));
+        call
+    }
+
+    fn saw(&self, epoch: u64) -> Epoch {
+        self.newest_epoch.fetch_max(epoch, Ordering::Relaxed);
+        Epoch::new(epoch)
+    }
+
     fn session_key(&self, id: SessionId) -> String {
         self.key(&format!("s:{id}"))
     }
@@ -138,11 +148,12 @@ impl Scripts {
     }
 }
 
-/// A clock in milliseconds that never goes back, and when this store began.
+/// A clock in milliseconds that never goes back, not even behind what a node has seen of it, and when this store began.
 const CLOCK: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local clock = math.max(now, tonumber(redis.call('GET', KEYS[1]) or '0'))
+local seen = tonumber(ARGV[1])
+local clock = math.max(now, seen, tonumber(redis.call('GET', KEYS[1]) or seen + 1))
 local function text(number) return string.format('%.0f', number) end
 redis.call('SET', KEYS[1], text(clock))
 redis.call('SET', KEYS[2], text(clock), 'NX')
@@ -152,12 +163,12 @@ redis.call('SET', KEYS[2], text(clock), 'NX')
 const REVOKE: &str = r"
 clock = clock + 1
 redis.call('SET', KEYS[1], text(clock))
-redis.call('XADD', KEYS[3], 'MINID', '~', text(clock - 2764800000), text(clock) .. '-0', 'k', ARGV[1])
+redis.call('XADD', KEYS[3], 'MINID', '~', text(clock - 2764800000), text(clock) .. '-0', 'k', ARGV[2])
 return clock
 ";
 
 const CHANGES: &str = r"
-local entries = redis.call('XRANGE', KEYS[3], '(' .. ARGV[1] .. '-0', '+', 'COUNT', ARGV[2])
+local entries = redis.call('XRANGE', KEYS[3], '(' .. ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])
 local found = {}
 for index, entry in ipairs(entries) do
     found[index] = {tonumber(string.match(entry[1], '^%d+')), entry[2][2]}

@@ -3,6 +3,7 @@
 mod scripts;
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct RedisStore {
     prefix: String,
     replicas: u32,
     scripts: &'static Scripts,
+    /// The newest epoch of revocations that this node has had from the server.
+    pub(crate) newest_epoch: Arc<AtomicU64>,
 }
 
 impl RedisStore {
@@ -99,7 +102,8 @@ impl RedisStore {
         }
         let scripts = Scripts::shared();
         let shared = Arc::new(Shared { client, config, current: Mutex::new((0, connection)) });
-        Ok(Self { shared, prefix: "{sekimori-otp}:".into(), replicas: 0, scripts })
+        let newest_epoch = Arc::default();
+        Ok(Self { shared, prefix: "{sekimori-otp}:".into(), replicas: 0, scripts, newest_epoch })
     }
 
     /// Keeps logins apart that share a server: keys begin with `{NAMESPACE}:`. Default `sekimori-otp`.
@@ -114,6 +118,8 @@ impl RedisStore {
             return Err(Error::setting("namespace", "it has 1 to 64 plain characters"));
         }
         self.prefix = format!("{{{namespace}}}:");
+        // It has a clock of its own.
+        self.newest_epoch = Arc::default();
         Ok(self)
     }
 
