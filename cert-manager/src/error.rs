@@ -226,6 +226,8 @@ pub(crate) enum Kind {
     NoNames,
     #[error("two certificates claim `{0}`")]
     NameConflict(String),
+    #[error("what is stored beside the certificate is not what it says of itself")]
+    WrongRecord,
     #[error("no certificate is wanted for the default name `{0}`")]
     NotManaged(String),
     #[error("the private key is encrypted: decrypt it first, for example with `openssl pkey`")]

@@ -297,9 +297,8 @@ struct Attempt {
 
 impl Attempt {
     fn decide(&self, now: SystemTime, view: &View, salt: u64) -> Decision {
-        if let Some(until) = view.failures.not_before
-            && now < until
-            && until <= now + LONGEST_HOLD
+        if let Some(until) =
+            view.failures.not_before.filter(|until| is_to_be_waited_for(*until, now))
         {
             return Decision { action: Action::Sleep, wake_at: until, health: self.health };
         }
@@ -325,6 +324,25 @@ impl Attempt {
         let spread = fraction(step * 2 / 5, salt ^ u64::from(failures));
         let step = step / 5 * 4 + spread;
         step.min((self.remaining / 10).max(SHORTEST_CAP))
+    }
+}
+
+/// Whether a time before which an authority does not want to be asked lies ahead, and can be true.
+pub(crate) fn is_to_be_waited_for(until: SystemTime, now: SystemTime) -> bool {
+    now < until && until <= now + LONGEST_HOLD
+}
+
+/// What to remember where a certificate was due for its renewal when it came, because the clock is wrong, or its issuer is
+/// near its own end: the next order waits for half of what is left of it; if nothing is, longer after each one.
+#[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+pub(crate) fn after_one_due_at_once(leaf: Leaf, before: Failures, now: SystemTime) -> Failures {
+    let left = leaf.not_after.duration_since(now).unwrap_or_default();
+    if left.is_zero() {
+        let pause = LADDER[LADDER.len().min(before.count as usize + 1) - 1];
+        before.and_one(now).not_before(Some(now + pause))
+    } else {
+        let pause = (left / 2).clamp(SHORTEST_PAUSE, LONGEST_HOLD);
+        Failures { not_before: Some(now + pause), ..before }
     }
 }
 
@@ -361,6 +379,8 @@ const SHORT_LIFE: Duration = Duration::from_secs(10 * 86_400);
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(12 * 3600);
 /// No authority is obeyed for longer; a wrong clock may have noted such a time.
 const LONGEST_HOLD: Duration = Duration::from_secs(3 * 86_400);
+/// Between two orders of a certificate that is due as soon as it comes, however short its life is.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// Between attempts that cannot wait.
 const CRITICAL_RETRY: Duration = Duration::from_secs(60);
 /// Pauses after one, two, three and more failures, as Let's Encrypt advises.

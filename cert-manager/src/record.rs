@@ -116,6 +116,15 @@ impl Record {
         Certificate::from_pem_with_provider(&self.chain, &self.key, provider)
     }
 
+    /// Whether what it says of the leaf is what the leaf says of itself.
+    pub(crate) fn check(&self, certificate: &Certificate) -> Result<(), Error> {
+        let [not_before, not_after] =
+            [certificate.not_before(), certificate.not_after()].map(|time| millis(time) / 1000);
+        let is_same = self.serial == certificate.serial().to_string()
+            && (self.not_before, self.not_after) == (not_before, not_after);
+        if is_same { Ok(()) } else { Err(Kind::WrongRecord.into()) }
+    }
+
     pub(crate) fn leaf(&self) -> Leaf {
         let bytes = (0..self.serial.len() / 2)
             .filter_map(|at| u8::from_str_radix(self.serial.get(2 * at..2 * at + 2)?, 16).ok());
@@ -138,7 +147,9 @@ impl Record {
     /// Notes what the authority wishes.
     pub(crate) fn with_renewal_info(&self, info: &RenewalInfo, now: SystemTime) -> Self {
         let mut changed = self.clone();
-        changed.window = info.window.map(|window| (millis(window.start), millis(window.end)));
+        // An authority in trouble has not changed its mind.
+        let window = info.window.map(|window| (millis(window.start), millis(window.end)));
+        changed.window = window.or(changed.window);
         changed.ask_again_at = Some(millis(now + info.ask_again_after));
         changed
     }

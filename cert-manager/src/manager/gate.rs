@@ -32,6 +32,8 @@ pub(crate) struct Limits {
     pub(crate) refill: Duration,
     /// For how long a name that was refused is refused without a question.
     pub(crate) memory: Duration,
+    /// The same for a name whose order failed: it may have been a hiccup. At most [`Limits::memory`].
+    pub(crate) memory_of_failures: Duration,
 }
 
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl Gate {
     /// Lets a handshake wait for an answer, or says why not.
     pub(crate) fn enter(&mut self, name: &Name, peer: IpAddr, now: Instant) -> Result<(), Refusal> {
         self.forget_what_ended(now);
-        if self.refused.contains_key(name) {
+        if self.refused.get(name).is_some_and(|until| now < *until) {
             return Err(Refusal::Remembered);
         }
         if self.waiting >= self.limits.waiting {
@@ -69,15 +71,16 @@ impl Gate {
         self.waiting = self.waiting.saturating_sub(1);
     }
 
-    /// A name was refused whoever asks for it.
-    pub(crate) fn remember(&mut self, name: &Name, now: Instant) {
+    /// A name was refused whoever asks for it, or its order failed.
+    pub(crate) fn remember(&mut self, name: &Name, has_failed: bool, now: Instant) {
         self.forget_what_ended(now);
         if self.ends.len() >= MOST_REFUSED
             && let Some((_, oldest)) = self.ends.pop_front()
         {
             self.refused.remove(&oldest);
         }
-        let until = now + self.limits.memory;
+        let limits = self.limits;
+        let until = now + if has_failed { limits.memory_of_failures } else { limits.memory };
         if self.refused.insert(name.clone(), until).is_none() {
             self.ends.push_back((until, name.clone()));
         }
@@ -87,8 +90,11 @@ impl Gate {
         while let Some((until, _)) = self.ends.front()
             && *until <= now
         {
-            if let Some((_, name)) = self.ends.pop_front() {
-                self.refused.remove(&name);
+            let Some((_, name)) = self.ends.pop_front() else { return };
+            match self.refused.get(&name) {
+                // Refused once more meanwhile.
+                Some(until) if now < *until => self.ends.push_back((*until, name)),
+                _ => drop(self.refused.remove(&name)),
             }
         }
     }
@@ -137,7 +143,8 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn gate() -> Gate {
-        Gate::new(Limits { waiting: 3, burst: 2, refill: MINUTE, memory: 10 * MINUTE })
+        let (refill, memory, memory_of_failures) = (MINUTE, 10 * MINUTE, 2 * MINUTE);
+        Gate::new(Limits { waiting: 3, burst: 2, refill, memory, memory_of_failures })
     }
 
     fn name(text: &str) -> Name {
@@ -190,13 +197,16 @@ mod tests {
     #[test]
     fn a_refused_name_is_remembered_for_a_while() {
         let (mut gate, now) = (gate(), start());
-        gate.remember(&name("a.example"), now);
-        gate.remember(&name("b.example"), now + MINUTE);
+        gate.remember(&name("a.example"), false, now);
+        gate.remember(&name("b.example"), false, now + MINUTE);
+        gate.remember(&name("d.example"), true, now);
         let mut enter = |text, now| {
             let entered = gate.enter(&name(text), peer("10.0.0.1"), now);
             gate.leave();
             entered
         };
+        assert_eq!(enter("d.example", now + MINUTE), Err(Refusal::Remembered));
+        assert_eq!(enter("d.example", now + 2 * MINUTE), Ok(()), "a hiccup");
         assert_eq!(enter("a.example", now + 9 * MINUTE), Err(Refusal::Remembered));
         assert_eq!(enter("c.example", now + 9 * MINUTE), Ok(()));
         assert_eq!(enter("a.example", now + 10 * MINUTE), Ok(()));
@@ -207,7 +217,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let (mut gate, now) = (gate(), start());
         for at in 0..MOST_REFUSED + 5 {
-            gate.remember(&name(&format!("n{at}.example")), now);
+            gate.remember(&name(&format!("n{at}.example")), false, now);
         }
         assert_eq!((gate.refused.len(), gate.ends.len()), (MOST_REFUSED, MOST_REFUSED));
         for at in 0..u32::try_from(MOST_NETWORKS).unwrap() + 5 {

@@ -43,6 +43,8 @@ struct Slot {
     panics: u32,
     /// Whether the work for it ever came to an end, be it by a panic.
     was_tried: bool,
+    /// Whether to serve it again, though it is the one that was served before.
+    is_displaced: bool,
 }
 
 /// A certificate whose work panicked.
@@ -82,7 +84,14 @@ impl Keeper {
         let state = State::Idle(Box::new(Tracked { number, ..tracked }));
         self.slots.insert(
             number,
-            Slot { state, turn: 0, is_changed: false, panics: 0, was_tried: false },
+            Slot {
+                state,
+                turn: 0,
+                is_changed: false,
+                panics: 0,
+                was_tried: false,
+                is_displaced: false,
+            },
         );
         self.enqueue(number, now);
         Ok(())
@@ -210,6 +219,19 @@ impl Keeper {
         }
     }
 
+    /// Somebody else served a name that is looked after here, and does not any more: it is read and served again.
+    pub(crate) fn serve_again(&mut self, name: &Name, now: SystemTime) {
+        let of_name = |(_, slot): &(&u64, &mut Slot)| slot.names().contains(name);
+        let Some((number, slot)) = self.slots.iter_mut().find(of_name) else { return };
+        let number = *number;
+        slot.is_displaced = true;
+        if slot.mark_stale() {
+            self.enqueue(number, now);
+        } else {
+            slot.is_changed = true;
+        }
+    }
+
     /// When something wants to be looked at.
     pub(crate) fn next_wake(&self) -> Option<SystemTime> {
         self.queue.peek().map(|Reverse((at, _, _))| *at)
@@ -270,6 +292,10 @@ impl Slot {
     fn mark_stale(&mut self) -> bool {
         let State::Idle(tracked) = &mut self.state else { return false };
         tracked.is_stale = true;
+        if std::mem::take(&mut self.is_displaced) {
+            // What is stored is then as good as new.
+            tracked.version = None;
+        }
         true
     }
 }

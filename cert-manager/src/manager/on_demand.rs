@@ -185,7 +185,7 @@ impl OnDemand {
             Admission::Admit => {}
             Admission::RefuseClient => return Err(Refusal::NotAdmitted),
             Admission::RefuseName => {
-                self.0.state().gate.remember(name, now());
+                self.0.state().gate.remember(name, false, now());
                 return Err(Refusal::NotAdmitted);
             }
         }
@@ -218,8 +218,9 @@ impl OnDemand {
         tokio::spawn(async move {
             let landing = Landing { inner: &inner, name: &name };
             let outcome = inner.fly(&name).await;
-            if outcome.is_err() {
-                inner.state().gate.remember(&name, now());
+            if let Err(refusal) = &outcome {
+                let has_failed = matches!(refusal, Refusal::Failed(_) | Refusal::TimedOut);
+                inner.state().gate.remember(&name, has_failed, now());
             }
             drop(landing);
             told.send_replace(Some(outcome));
@@ -318,6 +319,7 @@ const LIMITS: Limits = Limits {
     burst: 30,
     refill: Duration::from_secs(6),
     memory: Duration::from_secs(600),
+    memory_of_failures: Duration::from_secs(60),
 };
 /// Browsers give up at about that time.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);

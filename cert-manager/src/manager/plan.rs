@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::lifecycle::{
     Action, Cause, Failures, Health, LONGEST_SLEEP, Leaf, RenewalWindow, View, decide, fraction,
-    renew_at,
+    is_to_be_waited_for, renew_at,
 };
 
 /// What is known of one certificate.
@@ -88,7 +88,7 @@ pub(crate) fn plan(
     let is_urgent = matches!(health, Health::Critical | Health::Expired | Health::Missing);
     let mut wake_at = now + LONGEST_SLEEP;
     for (issuer, prospect) in issuers.into_iter().enumerate() {
-        let held_until = prospect.held_until.filter(|until| now < *until);
+        let held_until = prospect.held_until.filter(|until| is_to_be_waited_for(*until, now));
         let decision = decide(now, &View { failures: prospect.failures, ..view });
         match (decision.action, held_until) {
             (Action::Issue(cause), None) => {

@@ -89,6 +89,8 @@ impl World for Served {
         if let Some(name) = names.iter().find(|name| !certificate.names().contains(name)) {
             return Err(crate::error::Kind::NotManaged(name.to_string()).into());
         }
+        // What the object says of its leaf is what decides about its renewal.
+        record.check(&certificate)?;
         self.show(certificate)
     }
 
@@ -147,6 +149,11 @@ impl FileStatuses {
                     let gone: Vec<_> =
                         gone.filter(|name| !certificate.names().contains(name)).cloned().collect();
                     world.forget(&gone);
+                    // The manager has a certificate of its own for some, perhaps.
+                    for name in &gone {
+                        shell.keeper().serve_again(name, now);
+                    }
+                    shell.woken.notify_one();
                     let names = certificate.names().to_vec();
                     let serial = certificate.serial().to_string();
                     teller.tell(Event::FileLoaded { path, names, serial });

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, StorageError},
-    lifecycle::Failures,
+    lifecycle::{Failures, is_to_be_waited_for},
     record::{from_millis, millis},
     storage::{Entry, Key, Storage, Version},
 };
@@ -111,8 +111,11 @@ impl Hold {
         now: SystemTime,
         not_before: Option<SystemTime>,
     ) -> Self {
-        // One that ended long ago has nothing to do with this failure.
-        let before = before.filter(|hold| from_millis(hold.until) + FORGOTTEN > now);
+        // One that ended long ago has nothing to do with this failure; one that a wrong clock noted never did.
+        let before = before.filter(|hold| {
+            let until = from_millis(hold.until);
+            until + FORGOTTEN > now && (until <= now || is_to_be_waited_for(until, now))
+        });
         let count = before.map_or(0, |hold| hold.count).saturating_add(1);
         let pause = FIRST_PAUSE * 2_u32.saturating_pow(count.min(16) - 1);
         let own = now + pause.min(LONGEST_PAUSE);

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use crate::{
     error::{Error, StorageError},
-    failure::FailureClass,
-    lifecycle::{Cause, Failures, RenewalInfo},
+    failure::{Failure, FailureClass},
+    lifecycle::{Cause, Failures, RenewalInfo, after_one_due_at_once},
     manager::{
         plan::{Plan, Step},
         status::{Event, LastError, NextStep, Teller, chain},
@@ -311,6 +311,11 @@ impl<W: World> Worker<W> {
         record: Record,
         cause: Cause,
     ) -> Result<SystemTime, Error> {
+        if ends_sooner(tracked, &record, cause, self.world.now()) {
+            self.world.settle(&tracked.names).await?;
+            let words = "it ends sooner than the one that is served; if that is meant, have it renewed by hand";
+            return self.note_failure(tracked, issuer, &unwanted(words).into()).await;
+        }
         let failed = self.world.serve(&tracked.names, &record).err();
         if let Some(error) = failed {
             // Nothing that an issuer has checked should come here.
@@ -326,16 +331,25 @@ impl<W: World> Worker<W> {
             not_after: record.leaf().not_after,
             cause,
         });
+        let leaf = record.leaf();
+        let before = tracked.failures.clone();
         tracked.record = Some(Arc::new(record));
         tracked.is_unsaved = true;
         self.save(tracked).await?;
         self.lift_hold(issuer).await?;
         let now = self.world.now();
         let plan = self.plan(tracked, now);
-        Ok(match plan.step {
-            Step::Sleep => Self::rest(tracked, plan),
-            _ => now,
-        })
+        match plan.step {
+            Step::Sleep => Ok(Self::rest(tracked, plan)),
+            Step::AskWindow => Ok(now),
+            Step::Order { .. } => {
+                tracked.failures = before;
+                let name = &self.issuers[issuer];
+                let failures = after_one_due_at_once(leaf, tracked.failures.of(name), now);
+                tracked.failures.set(name, failures);
+                self.keep_failure(tracked, issuer, &unwanted(DUE_AT_ONCE).into(), now).await
+            }
+        }
     }
 
     /// Stores what is served, tells the issuers, and forgets failures.
@@ -383,7 +397,8 @@ impl<W: World> Worker<W> {
         let failure = error.failure();
         let class = failure.map_or(FailureClass::Request, |failure| failure.class);
         let not_before = failure.and_then(|failure| failure.not_before);
-        let is_refused = class == FailureClass::Hold;
+        let is_refused = class == FailureClass::Hold
+            && !failure.is_some_and(|failure| is_about(failure, &tracked.texts));
         let is_about_all = matches!(class, FailureClass::Network | FailureClass::Trouble)
             || self.count_refusals(issuer, is_refused) >= REFUSALS;
         if is_about_all {
@@ -393,6 +408,18 @@ impl<W: World> Worker<W> {
             let before = tracked.failures.of(name);
             tracked.failures.set(name, failures_after(before, class, not_before, now));
         }
+        self.keep_failure(tracked, issuer, error, now).await
+    }
+
+    /// Stores what is known of failures, and tells of the last one.
+    async fn keep_failure(
+        &self,
+        tracked: &mut Tracked,
+        issuer: usize,
+        error: &Error,
+        now: SystemTime,
+    ) -> Result<SystemTime, Error> {
+        let name = &self.issuers[issuer];
         let plan = self.plan(tracked, now);
         let wake_at = if plan.step == Step::Sleep { plan.wake_at } else { now };
         let last_error = LastError::new(error, Some(name), now);
@@ -503,6 +530,32 @@ pub(crate) async fn until_stopped(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
 }
 
+/// Whether a good certificate would make room for one that ends sooner, and nobody wished for that.
+fn ends_sooner(tracked: &Tracked, record: &Record, cause: Cause, now: SystemTime) -> bool {
+    let Some(old) = &tracked.record else { return false };
+    let is_renewal = matches!(cause, Cause::Due | Cause::Asked | Cause::Critical);
+    let end = old.leaf().not_after;
+    is_renewal && old.wish().is_none() && now <= end && record.leaf().not_after < end
+}
+
+/// Whether an authority's refusal names what was ordered, or a domain above it: then it is not about the account, and
+/// others are not concerned.
+fn is_about(failure: &Failure, names: &[String]) -> bool {
+    let Some(problem) = &failure.problem else { return false };
+    let said = problem.to_string();
+    let domains = names.iter().flat_map(|name| {
+        let name = name.trim_start_matches("*.");
+        std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, parent)| parent))
+    });
+    // One label is a word like others.
+    domains.filter(|domain| domain.contains(['.', ':'])).any(|domain| said.contains(domain))
+}
+
+/// What an issuer signed is not what anybody wants.
+fn unwanted(words: &str) -> Failure {
+    Failure::because(FailureClass::Certificate, "use the certificate", words)
+}
+
 /// What to remember of one more failure that is about this certificate.
 fn failures_after(
     before: Failures,
@@ -539,6 +592,8 @@ fn hold_key(issuer: &str) -> Result<Key, Error> {
     format!("holds/{issuer}.json").parse()
 }
 
+const DUE_AT_ONCE: &str = "it was due for renewal as soon as it came: is this machine's clock right, and does its \
+    authority's own certificate last long enough?";
 /// After the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(30);
 /// Between looks at what another node does: doubling, up to half a minute.
