@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::acme::challenge::Challenge;
 
-/// The journal of one attempt. It is stored before each act, and whoever reads it goes on from there:
-/// the same key, the same order.
+/// The journal of one attempt: what whoever comes after a crash cannot learn from the authority. It is stored before each act
+/// that needs it, and whoever reads it goes on from there: the same key, the same order, which then says how far it is.
 ///
 /// # Security
 ///
@@ -36,12 +36,6 @@ pub struct Attempt {
     /// What was shown, or was about to be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub challenges: Vec<Challenge>,
-    /// Whether the certificate was asked for.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_finalizing: bool,
-    /// The chain, PEM, once there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chain: Option<String>,
 }
 
 impl Attempt {
@@ -53,8 +47,6 @@ impl std::fmt::Debug for Attempt {
         f.debug_struct("Attempt")
             .field("names", &self.names)
             .field("order_url", &self.order_url)
-            .field("is_finalizing", &self.is_finalizing)
-            .field("has_chain", &self.chain.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         builder::Builder,
         challenge::{Challenge, ChallengeKind},
         connection::Connection,
-        http::Method,
+        http::{Method, Response},
         journal::{Journal, Kept, StoredAccount},
         order::{Act, Order},
         renewal::renewal_id,
@@ -262,11 +262,16 @@ impl Acme {
                     kept.put(order.attempt()).await?;
                     order.stored();
                 }
+                Act::StoreAndSend(request) => {
+                    let (stored, response) =
+                        tokio::join!(kept.put(order.attempt()), self.connection.send(request));
+                    stored?;
+                    order.stored();
+                    self.handle(order, response?).await?;
+                }
                 Act::Send(request) => {
                     let response = self.connection.send(request).await?;
-                    let had = self.identity();
-                    self.with_session(|session| Ok(order.handle(session, response, now())?))?;
-                    self.keep_account_if_new(&had).await?;
+                    self.handle(order, response).await?;
                 }
                 Act::Show => {
                     for challenge in &order.attempt().challenges {
@@ -283,17 +288,22 @@ impl Acme {
                     }
                     tokio::time::sleep(until.duration_since(now()).unwrap_or_default()).await;
                 }
-                Act::Done => return self.check(order.attempt()),
+                Act::Done(chain) => return self.check(order.attempt(), &chain),
             }
         }
     }
 
+    async fn handle(&self, order: &mut Order, response: Response) -> Result<(), Error> {
+        let had = self.identity();
+        self.with_session(|session| Ok(order.handle(session, response, now())?))?;
+        self.keep_account_if_new(&had).await
+    }
+
     /// What was issued must be what was ordered.
-    fn check(&self, attempt: &Attempt) -> Result<Certificate, Error> {
+    fn check(&self, attempt: &Attempt, chain: &str) -> Result<Certificate, Error> {
         let wrong = |detail: String| {
             Failure::because(FailureClass::Certificate, "use the certificate", detail)
         };
-        let chain = attempt.chain.as_deref().unwrap_or_default();
         let certificate = Certificate::from_pem_with_provider(chain, &attempt.key, &self.provider)
             .map_err(|error| wrong(error.to_string()))?;
         let mut names: Vec<_> = certificate.names().iter().map(ToString::to_string).collect();
@@ -376,8 +386,6 @@ impl Acme {
             csr: URL_SAFE_NO_PAD.encode(csr.der()),
             order_url: None,
             challenges: Vec::new(),
-            is_finalizing: false,
-            chain: None,
         })
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Order {
     is_started: bool,
     looks: u32,
     pauses: u32,
+    /// PEM, leaf first.
+    chain: Option<String>,
 }
 
 /// What to do next.
@@ -39,14 +41,16 @@ pub(crate) struct Order {
 pub(crate) enum Act {
     /// Store [`Order::attempt`] before going on, then call [`Order::stored`].
     Store,
+    /// As [`Act::Store`] and [`Act::Send`], side by side: the request changes nothing at the authority.
+    StoreAndSend(Request),
     /// Send this, then call [`Order::handle`].
     Send(Request),
     /// Show the attempt's challenges to whoever asks, then call [`Order::shown`].
     Show,
     /// Ask again at that time.
     Wait(SystemTime),
-    /// The attempt has its chain.
-    Done,
+    /// Here is the chain, PEM, leaf first.
+    Done(String),
 }
 
 #[derive(Debug, Clone)]
@@ -82,13 +86,10 @@ impl Order {
         kinds: Vec<ChallengeKind>,
         preferred_root: Option<String>,
     ) -> Self {
-        let state = match (&attempt.chain, &attempt.order_url) {
-            (Some(_), _) => State::Done,
-            (None, Some(url)) => State::Send(Goal::read(url, LOOK), Expect::Order),
-            (None, None) => {
-                // Key and request are stored before the authority hears of them.
-                State::Store(Box::new(State::Send(new_order(&attempt), Expect::NewOrder)))
-            }
+        let state = match &attempt.order_url {
+            Some(url) => State::Send(Goal::read(url, LOOK), Expect::Order),
+            // Where nothing can be stored, nothing is ordered.
+            None => State::Store(Box::new(State::Send(new_order(&attempt), Expect::NewOrder))),
         };
         Self {
             attempt,
@@ -102,6 +103,7 @@ impl Order {
             is_started: false,
             looks: 0,
             pauses: 0,
+            chain: None,
         }
     }
 
@@ -123,11 +125,16 @@ impl Order {
             self.state = State::Send(Goal::read(url, LOOK), Expect::Order);
         }
         Ok(match &self.state {
-            State::Store(_) => Act::Store,
+            State::Store(next) => match &**next {
+                State::Send(goal, Expect::Authorization) => {
+                    Act::StoreAndSend(session.request(&mut self.call, goal, now)?)
+                }
+                _ => Act::Store,
+            },
             State::Send(goal, _) => Act::Send(session.request(&mut self.call, goal, now)?),
             State::Show => Act::Show,
             State::Wait(until) | State::Pause(until, _) => Act::Wait(*until),
-            State::Done => Act::Done,
+            State::Done => Act::Done(self.chain.clone().unwrap_or_default()),
         })
     }
 
@@ -182,7 +189,13 @@ impl Order {
                 self.authorizations.push(read(&answer, doing)?);
                 self.read_next_authorization(session, now)?;
             }
-            Expect::Challenge => self.start_next(),
+            Expect::Challenge => {
+                self.start_next();
+                if self.is_started {
+                    // It has only just begun, and may say how long it takes (RFC 8555 section 7.5.1).
+                    self.wait(answer.retry_after(now), now);
+                }
+            }
             Expect::Reason => {
                 self.authorizations.push(read(&answer, doing)?);
                 self.explain()?;
@@ -218,8 +231,7 @@ impl Order {
             }
             // It was asked for before, or not everything is valid yet: the order tells.
             Expect::Finalize if failure.is("orderNotReady") => {
-                self.attempt.is_finalizing = false;
-                self.look();
+                self.wait(None, now);
                 Ok(())
             }
             // Started before, and not pending any more.
@@ -229,7 +241,7 @@ impl Order {
             }
             // The chain that is there will do.
             Expect::OtherChain(_) => {
-                self.state = State::Store(Box::new(State::Done));
+                self.state = State::Done;
                 Ok(())
             }
             _ => Err(failure),
@@ -245,7 +257,7 @@ impl Order {
     ) -> Result<(), Failure> {
         self.resource = read(answer, doing)?;
         match self.resource.status.as_str() {
-            "pending" if self.is_started => self.wait(answer, now),
+            "pending" if self.is_started => self.wait(answer.retry_after(now), now),
             "pending" => {
                 self.authorizations.clear();
                 self.read_next_authorization(session, now)?;
@@ -256,10 +268,7 @@ impl Order {
                     &json!({ "csr": self.attempt.csr }),
                     "ask for the certificate",
                 );
-                let send = State::Send(goal, Expect::Finalize);
-                self.state =
-                    if self.attempt.is_finalizing { send } else { State::Store(Box::new(send)) };
-                self.attempt.is_finalizing = true;
+                self.state = State::Send(goal, Expect::Finalize);
             }
             "valid" => {
                 let url = self.resource.certificate.as_deref().ok_or_else(|| {
@@ -277,7 +286,7 @@ impl Order {
                 self.explain()?;
             }
             // `processing`, and what may come one day.
-            _ => self.wait(answer, now),
+            _ => self.wait(answer.retry_after(now), now),
         }
         Ok(())
     }
@@ -313,8 +322,7 @@ impl Order {
         self.to_start = to_start;
         if challenges.is_empty() {
             // All are valid already; the order follows.
-            self.state = State::Wait(now + between_looks(None, self.looks));
-            self.looks += 1;
+            self.wait(None, now);
         } else {
             self.attempt.challenges = challenges;
             // Whoever comes after a crash must know what to take away.
@@ -367,8 +375,7 @@ impl Order {
         self.state = State::Send(Goal::read(url, LOOK), Expect::Order);
     }
 
-    fn wait(&mut self, answer: &Response, now: SystemTime) {
-        let asked = answer.retry_after(now);
+    fn wait(&mut self, asked: Option<Duration>, now: SystemTime) {
         self.state = State::Wait(now + between_looks(asked, self.looks));
         self.looks = self.looks.saturating_add(1);
     }
@@ -404,8 +411,8 @@ impl Order {
         let text = std::str::from_utf8(&answer.body).map_err(|_| {
             Failure::because(FailureClass::Certificate, doing, "it is not PEM text")
         })?;
-        self.attempt.chain = Some(text.to_owned());
-        self.state = State::Store(Box::new(State::Done));
+        self.chain = Some(text.to_owned());
+        self.state = State::Done;
         if is_first && !self.leads_to_preferred(text) {
             self.resource.authorizations =
                 answer.links("alternate").map(ToOwned::to_owned).collect();
@@ -418,8 +425,8 @@ impl Order {
         let Expect::OtherChain(at) = expect else { return };
         match std::str::from_utf8(&answer.body) {
             Ok(text) if self.leads_to_preferred(text) => {
-                self.attempt.chain = Some(text.to_owned());
-                self.state = State::Store(Box::new(State::Done));
+                self.chain = Some(text.to_owned());
+                self.state = State::Done;
             }
             _ => self.read_other_chain(at + 1),
         }
@@ -431,7 +438,7 @@ impl Order {
             Some(url) => {
                 State::Send(Goal::read(url, "download another chain"), Expect::OtherChain(at))
             }
-            None => State::Store(Box::new(State::Done)),
+            None => State::Done,
         };
     }
 

@@ -32,6 +32,8 @@ struct Authority {
     /// How often an order is still being worked on.
     processing: usize,
     challenges: Option<Value>,
+    /// What it says when a challenge is started.
+    retry_after: Option<String>,
     csr: String,
 }
 
@@ -105,6 +107,7 @@ impl Authority {
             }),
             "challenge" => {
                 self.is_answered = true;
+                response.retry_after = self.retry_after.clone();
                 json!({"status": "processing"})
             }
             "finalize" => {
@@ -149,6 +152,11 @@ fn run(
     for _ in 0..500 {
         match order.poll(session, now)? {
             Act::Store => order.stored(),
+            Act::StoreAndSend(request) => {
+                order.stored();
+                let response = authority.answer(&request);
+                order.handle(session, response, now)?;
+            }
             Act::Send(request) => {
                 let response = authority.answer(&request);
                 order.handle(session, response, now)?;
@@ -158,7 +166,7 @@ fn run(
                 assert!(until > now, "it does not wait");
                 now = until;
             }
-            Act::Done => return Ok(now.duration_since(start).unwrap()),
+            Act::Done(_) => return Ok(now.duration_since(start).unwrap()),
         }
     }
     panic!("it never ends");
@@ -175,8 +183,6 @@ fn attempt() -> Attempt {
         csr: "Y3Ny".to_owned(),
         order_url: None,
         challenges: Vec::new(),
-        is_finalizing: false,
-        chain: None,
     }
 }
 
@@ -316,6 +322,13 @@ fn an_order_that_was_finalized_before_is_looked_at_again() {
 }
 
 #[test]
+fn an_order_is_not_looked_at_before_the_challenge_wants_it() {
+    let mut authority = Authority { retry_after: Some("7".to_owned()), ..Authority::default() };
+    let took = obtain(&mut authority).unwrap();
+    assert_eq!((took, authority.asked["order"]), (Duration::from_secs(7), 1));
+}
+
+#[test]
 fn waits_grow_while_the_authority_works() {
     let mut authority = Authority { processing: 30, ..Authority::default() };
     let took = obtain(&mut authority).unwrap();
@@ -372,10 +385,12 @@ fn an_attempt_goes_on_from_what_was_stored() {
     let mut order = Order::new(attempt, vec![ChallengeKind::Http01], None);
     run(&mut authority, &mut order, &mut session()).unwrap();
     assert_eq!(authority.orders, 0, "the order that is there is taken up");
-    let mut done = order.attempt().clone();
-    done.chain = Some("chain".to_owned());
-    let mut order = Order::new(done, vec![ChallengeKind::Http01], None);
-    let mut silent = Authority::default();
-    run(&mut silent, &mut order, &mut session()).unwrap();
-    assert!(silent.asked.is_empty(), "what is there is not downloaded again");
+    let mut order = Order::new(order.attempt().clone(), vec![ChallengeKind::Http01], None);
+    run(&mut authority, &mut order, &mut session()).unwrap();
+    let asked = |thing| authority.asked[thing];
+    assert_eq!(
+        (asked("finalize"), asked("certificate")),
+        (1, 2),
+        "what is there is downloaded again"
+    );
 }

@@ -236,7 +236,7 @@ impl Folder {
         // Most often it stays so; then nobody waits for the disk while the lock is held.
         let mut next = micros(now());
         date(next)?;
-        let _turn = self.lock()?;
+        let turn = self.lock()?;
         let found = found(path)?;
         if !is_wanted(found) {
             return Ok(None);
@@ -253,6 +253,8 @@ impl Folder {
             ));
         }
         fs::rename(temporary, path).map_err(failed("replace", path))?;
+        // The order of the files is settled; others need not wait for the disk.
+        drop(turn);
         sync_folder(path.parent().unwrap_or(&self.root))?;
         Ok(Some(Version::new(next)))
     }
@@ -260,9 +262,10 @@ impl Folder {
     /// Says whether there was one that is wanted to go.
     fn remove(&self, key: &Key, is_wanted: impl FnOnce(Version) -> bool) -> Result<bool, Error> {
         let path = self.path(key);
-        let _turn = self.lock()?;
+        let turn = self.lock()?;
         let Some(true) = found(&path)?.map(is_wanted) else { return Ok(false) };
         fs::remove_file(&path).map_err(failed("remove", &path))?;
+        drop(turn);
         sync_folder(path.parent().unwrap_or(&self.root))?;
         Ok(true)
     }
