@@ -5,7 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustls::{crypto::CryptoProvider, pki_types::CertificateDer, sign::CertifiedKey};
+use rustls::{
+    crypto::CryptoProvider,
+    pki_types::CertificateDer,
+    sign::{CertifiedKey, SigningKey},
+};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, time::ASN1Time};
 
 use crate::{
@@ -38,7 +42,11 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Certificate(Arc<Inner>);
+pub struct Certificate {
+    /// Beside the rest and not in it: a handshake needs nothing else.
+    certified: Arc<CertifiedKey>,
+    rest: Arc<Rest>,
+}
 
 impl Certificate {
     /// Reads a chain and its key from PEM texts, which may be one and the same.
@@ -78,28 +86,49 @@ impl Certificate {
             .public_key()
             .ok_or_else(|| Kind::UnusableKey(rustls::InconsistentKeys::Unknown.into()))?;
         let (chain, facts) = arrange(chain, &spki)?;
-        Ok(Self(Arc::new(Inner {
-            certified: Arc::new(CertifiedKey::new(chain, signing_key)),
-            key,
-            facts,
-        })))
+        Ok(Self::of(chain, key, signing_key, facts))
+    }
+
+    /// Takes what was just signed here, for the key that was loaded for it; `check` may look at it.
+    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+    pub(crate) fn issued(
+        leaf: CertificateDer<'static>,
+        (key, signing_key): (PrivateKey, Arc<dyn SigningKey>),
+        check: impl FnOnce(&X509Certificate<'_>) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let facts = {
+            let parsed = parse(0, &leaf)?;
+            check(&parsed)?;
+            Facts::read(&parsed)
+        };
+        Ok(Self::of(vec![leaf], key, signing_key, facts))
+    }
+
+    fn of(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKey,
+        signing_key: Arc<dyn SigningKey>,
+        facts: Facts,
+    ) -> Self {
+        let certified = Arc::new(CertifiedKey::new(chain, signing_key));
+        Self { certified, rest: Arc::new(Rest { key, facts }) }
     }
 
     /// Returns the names in the leaf's subject alternative name extension, in their order.
     ///
     /// Names that [`Name`] refuses, such as those with underscores, are left out.
     pub fn names(&self) -> &[Name] {
-        &self.0.facts.names
+        &self.rest.facts.names
     }
 
     /// Returns the first second in which the leaf is valid.
     pub fn not_before(&self) -> SystemTime {
-        self.0.facts.not_before
+        self.rest.facts.not_before
     }
 
     /// Returns the last second in which the leaf is valid.
     pub fn not_after(&self) -> SystemTime {
-        self.0.facts.not_after
+        self.rest.facts.not_after
     }
 
     /// Says whether the leaf's last second is over.
@@ -110,7 +139,7 @@ impl Certificate {
 
     /// Returns the serial number that the authority gave.
     pub fn serial(&self) -> &Serial {
-        &self.0.facts.serial
+        &self.rest.facts.serial
     }
 
     /// Returns the chain, leaf first, as PEM.
@@ -120,12 +149,12 @@ impl Certificate {
 
     /// Returns the chain, leaf first, as DER.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.0.certified.cert
+        &self.certified.cert
     }
 
     /// Returns the private key as PEM.
     pub fn key_pem(&self) -> SecretPem {
-        self.0.key.to_pem()
+        self.rest.key.to_pem()
     }
 
     /// Checks that each certificate of the chain was signed by the next, and that all are valid at `now`. What lies above
@@ -164,7 +193,7 @@ impl Certificate {
 
     /// Returns what rustls needs to serve the certificate.
     pub fn certified_key(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0.certified)
+        Arc::clone(&self.certified)
     }
 }
 
@@ -220,8 +249,7 @@ impl fmt::Debug for Serial {
     }
 }
 
-struct Inner {
-    certified: Arc<CertifiedKey>,
+struct Rest {
     key: PrivateKey,
     facts: Facts,
 }
@@ -274,8 +302,10 @@ fn arrange(
         );
     }
     let mut slots = chain.into_iter().map(Some).collect::<Vec<_>>();
-    let chain = order.iter().filter_map(|index| slots[*index].take());
-    Ok((chain.collect(), facts))
+    // Sized at once: it is kept, and there are many.
+    let mut chain = Vec::with_capacity(order.len());
+    chain.extend(order.iter().filter_map(|index| slots[*index].take()));
+    Ok((chain, facts))
 }
 
 /// Walks from the leaf to the last issuer that is at hand and is no root.

@@ -10,6 +10,7 @@ use rcgen::{
 };
 use rustls::{crypto::CryptoProvider, pki_types::CertificateDer};
 use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -61,6 +62,7 @@ pub struct PrivateCa {
     provider: Arc<CryptoProvider>,
     key: PrivateKey,
     root: CertificateDer<'static>,
+    subject: Box<[u8]>,
     not_before: SystemTime,
     not_after: SystemTime,
     issuer: rcgen::Issuer<'static, KeyPair>,
@@ -154,7 +156,7 @@ impl PrivateCa {
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, Error> {
         let signer = KeyPair::new(&key, &provider)?;
-        let (not_before, not_after) = {
+        let (subject, not_before, not_after) = {
             let parsed = certificate::parse(0, &root)?;
             if parsed.public_key().raw != signer.spki.as_ref() {
                 return Err(Kind::KeyMismatch.into());
@@ -171,14 +173,12 @@ impl PrivateCa {
                 return Err(Kind::NotAnAuthority("it is not self-signed").into());
             }
             let validity = parsed.validity();
-            (
-                certificate::to_system_time(validity.not_before),
-                certificate::to_system_time(validity.not_after),
-            )
+            let times = [validity.not_before, validity.not_after].map(certificate::to_system_time);
+            (parsed.subject().as_raw().into(), times[0], times[1])
         };
         let issuer = rcgen::Issuer::from_ca_cert_der(&root, signer)
             .map_err(|source| Kind::Issue { doing: "read the root certificate", source })?;
-        Ok(Self { provider, key, root, not_before, not_after, issuer })
+        Ok(Self { provider, key, root, subject, not_before, not_after, issuer })
     }
 
     /// Signs, and lets issued certificates sign, with another provider.
@@ -219,8 +219,8 @@ impl PrivateCa {
         let leaf = params
             .signed_by(&subject, &self.issuer)
             .map_err(|source| Kind::Issue { doing: "sign a certificate", source })?;
-        self.check_issuer(leaf.der())?;
-        Certificate::new(vec![leaf.der().clone()], key, &self.provider)
+        let key = (key, subject.into_signing_key());
+        Certificate::issued(leaf.der().clone(), key, |leaf| self.check_issuer(leaf))
     }
 
     /// Signs the certificate of an authority below. It ends no later than the root.
@@ -235,7 +235,7 @@ impl PrivateCa {
         let authority = params
             .signed_by(subject, &self.issuer)
             .map_err(|source| Kind::Issue { doing: "sign an intermediate", source })?;
-        self.check_issuer(authority.der())?;
+        self.check_issuer(&certificate::parse(0, authority.der())?)?;
         Ok(authority.der().clone())
     }
 
@@ -275,10 +275,8 @@ impl PrivateCa {
 
     /// Roots made elsewhere may encode their subject in ways that the encoder changes. Clients
     /// compare bytes, so such a leaf would be refused by all of them.
-    fn check_issuer(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
-        let leaf = certificate::parse(0, leaf)?;
-        let root = certificate::parse(0, &self.root)?;
-        if leaf.issuer().as_raw() != root.subject().as_raw() {
+    fn check_issuer(&self, signed: &X509Certificate<'_>) -> Result<(), Error> {
+        if *signed.issuer().as_raw() != *self.subject {
             return Err(Kind::NotAnAuthority("its subject has an unusual encoding").into());
         }
         Ok(())

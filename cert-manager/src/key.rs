@@ -33,11 +33,18 @@ impl PrivateKey {
     #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "ring", feature = "aws-lc-rs"))))]
     pub fn generate() -> Result<Self, Error> {
-        let mut pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
-            .map_err(|source| Kind::Issue { doing: "generate a key", source })?;
-        let key = PrivatePkcs8KeyDer::from(pair.serialized_der().to_vec());
-        pair.zeroize();
-        Ok(Self(key.into()))
+        #[cfg(not(feature = "ring"))]
+        use aws_lc_rs::{rand::SystemRandom, signature};
+        #[cfg(feature = "ring")]
+        use ring::{rand::SystemRandom, signature};
+
+        // rcgen would load the key as well, which takes as long as to make it.
+        let key = signature::EcdsaKeyPair::generate_pkcs8(
+            &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
+            &SystemRandom::new(),
+        );
+        let key = key.map_err(|_| Kind::Randomness)?;
+        Ok(Self(PrivatePkcs8KeyDer::from(key.as_ref().to_vec()).into()))
     }
 
     /// Writes the key as one PEM block.

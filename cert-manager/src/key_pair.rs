@@ -42,6 +42,11 @@ impl KeyPair {
         Ok(Self { spki: spki.as_ref().into(), key, scheme, algorithm, public_key })
     }
 
+    /// The key as it was loaded, for what comes after the signature.
+    pub(crate) fn into_signing_key(self) -> Arc<dyn SigningKey> {
+        self.key
+    }
+
     fn signer(&self) -> Option<Box<dyn Signer>> {
         self.key.choose_scheme(&[self.scheme])
     }

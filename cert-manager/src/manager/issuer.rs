@@ -176,7 +176,8 @@ impl SelfSigned {
         let certificate = params
             .self_signed(&signer)
             .map_err(|source| Kind::Issue { doing: "sign a certificate by itself", source })?;
-        Certificate::new(vec![certificate.der().clone()], key, &self.provider)
+        let key = (key, signer.into_signing_key());
+        Certificate::issued(certificate.der().clone(), key, |_| Ok(()))
     }
 }
 
