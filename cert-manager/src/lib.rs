@@ -104,6 +104,7 @@ pub mod presets;
 mod record;
 mod resolver;
 pub mod storage;
+mod text;
 mod version;
 
 pub use rustls;

@@ -1,6 +1,9 @@
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{fmt, net::IpAddr, str::FromStr};
 
-use crate::error::{Error, Kind, NameError};
+use crate::{
+    error::{Error, Kind, NameError},
+    text::Text,
+};
 
 /// A name that a certificate can carry: a host name, a wildcard or an IP address.
 ///
@@ -32,28 +35,27 @@ use crate::error::{Error, Kind, NameError};
 /// # }
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name {
-    text: Arc<str>,
-    kind: NameKind,
-}
+pub struct Name(Text);
 
 impl Name {
     /// Returns the canonical text, wildcard star included.
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.0.as_str()
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// Says whether this is `*.` and a parent name.
     pub fn is_wildcard(&self) -> bool {
-        self.kind == NameKind::Wildcard
+        self.0.as_bytes().starts_with(WILDCARD.as_bytes())
     }
 
     /// Returns the address if this is one.
     pub fn ip(&self) -> Option<IpAddr> {
-        match self.kind {
-            NameKind::Address(address) => Some(address),
-            NameKind::Host | NameKind::Wildcard => None,
-        }
+        // No host name reads as an address: its last label is no number.
+        self.as_str().parse().ok()
     }
 
     /// Says whether a certificate with this name is good for `other`: the same name, or one more
@@ -62,17 +64,9 @@ impl Name {
         if self == other {
             return true;
         }
-        match (self.kind, other.kind) {
-            (NameKind::Wildcard, NameKind::Host) => {
-                let parent = &self.text[WILDCARD.len()..];
-                other.text.split_once('.').is_some_and(|(_, rest)| rest == parent)
-            }
-            _ => false,
-        }
-    }
-
-    pub(crate) fn shared_text(&self) -> Arc<str> {
-        Arc::clone(&self.text)
+        let Some(parent) = self.as_str().strip_prefix(WILDCARD) else { return false };
+        let rest = other.as_str().split_once('.').map(|(_, rest)| rest);
+        rest == Some(parent) && !other.is_wildcard() && other.ip().is_none()
     }
 }
 
@@ -99,27 +93,20 @@ impl TryFrom<&str> for Name {
 
 impl From<IpAddr> for Name {
     fn from(address: IpAddr) -> Self {
-        Self { text: address.to_string().into(), kind: NameKind::Address(address) }
+        Self(address.to_string().as_str().into())
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Name({})", self.text)
+        write!(f, "Name({self})")
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum NameKind {
-    Host,
-    Wildcard,
-    Address(IpAddr),
 }
 
 fn parse(input: &str) -> Result<Name, NameError> {
@@ -127,24 +114,19 @@ fn parse(input: &str) -> Result<Name, NameError> {
         return Ok(address.into());
     }
     let name = input.strip_suffix('.').unwrap_or(input);
-    let (kind, host) = match name.strip_prefix(WILDCARD) {
-        Some(parent) => (NameKind::Wildcard, parent),
-        None => (NameKind::Host, name),
-    };
+    let parent = name.strip_prefix(WILDCARD);
+    let host = parent.unwrap_or(name);
     check_characters(host)?;
     let host = to_a_labels(host)?;
     check_labels(&host)?;
-    if kind == NameKind::Wildcard && !host.contains('.') {
+    if parent.is_some() && !host.contains('.') {
         return Err(NameError::WildcardTooWide);
     }
-    let text = match kind {
-        NameKind::Wildcard => format!("{WILDCARD}{host}"),
-        _ => host,
-    };
+    let text = if parent.is_some() { format!("{WILDCARD}{host}") } else { host };
     if text.len() > MAX_NAME_BYTES {
         return Err(NameError::TooLong);
     }
-    Ok(Name { text: text.into(), kind })
+    Ok(Name(text.as_str().into()))
 }
 
 fn check_characters(host: &str) -> Result<(), NameError> {

@@ -1,4 +1,9 @@
-use std::{collections::HashMap, fmt, hash::BuildHasher, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use foldhash::quality::RandomState;
@@ -68,8 +73,13 @@ impl Resolver {
     /// [`Error::is_name_conflict`] if two carry the same name, or one carries none; nothing is
     /// changed then.
     pub fn set(&self, certificates: impl IntoIterator<Item = Certificate>) -> Result<(), Error> {
-        let entries = self.by_part(entries(certificates)?);
-        for (part, entries) in self.parts.iter().zip(entries) {
+        let mut new = self.by_part(entries(certificates)?);
+        for (index, part) in self.parts.iter().enumerate() {
+            let mut entries = Part::default();
+            new.remove(&index)
+                .into_iter()
+                .flatten()
+                .for_each(|entry| self.put(&mut entries, entry));
             part.store(Arc::new(entries));
         }
         Ok(())
@@ -93,9 +103,10 @@ impl Resolver {
         &self,
         certificates: impl IntoIterator<Item = Certificate>,
     ) -> Result<(), Error> {
-        let entries = self.by_part(entries(certificates)?);
-        for (part, new) in self.parts.iter().zip(&entries).filter(|(_, new)| !new.is_empty()) {
-            update(part, |entries| new.iter().for_each(|entry| put(entries, entry.clone())));
+        for (index, new) in self.by_part(entries(certificates)?) {
+            update(&self.parts[index], |entries| {
+                new.iter().for_each(|entry| self.put(entries, entry.clone()));
+            });
         }
         Ok(())
     }
@@ -103,7 +114,7 @@ impl Resolver {
     /// Stops serving these names. Others of the same certificates stay.
     pub fn remove(&self, names: &[Name]) {
         for name in names {
-            let hash = self.hasher.hash_one(key(name));
+            let hash = self.hash(key(name));
             update(self.part(hash), |entries| {
                 if let Ok(found) = entries.find_entry(hash, |entry| entry.name == *name) {
                     found.remove();
@@ -180,8 +191,8 @@ impl Resolver {
 
     fn find_name<T>(&self, name: &str, take: impl Fn(&Certificate) -> T) -> Option<T> {
         let name = name.strip_suffix('.').unwrap_or(name);
-        // rustls hands names on in lower case; others may not.
-        if name.bytes().all(|byte| !byte.is_ascii_uppercase()) {
+        // rustls hands names on in lower case; others may not. All bytes are looked at: that takes fewer steps.
+        if !name.bytes().fold(false, |any, byte| any | byte.is_ascii_uppercase()) {
             return self.find_lower(name, take);
         }
         let mut buffer = [0; MAX_NAME_BYTES];
@@ -193,7 +204,7 @@ impl Resolver {
 
     fn find_lower<T>(&self, name: &str, take: impl Fn(&Certificate) -> T) -> Option<T> {
         // A star is a pattern, not a name that a client may ask for; neither is what wildcards lie under.
-        if name.starts_with(['*', '.']) {
+        if matches!(name.as_bytes(), [b'*' | b'.', ..]) {
             return None;
         }
         let found = self.find_key(name, &take);
@@ -201,9 +212,16 @@ impl Resolver {
     }
 
     fn find_key<T>(&self, wanted: &str, take: impl Fn(&Certificate) -> T) -> Option<T> {
-        let hash = self.hasher.hash_one(wanted);
+        let wanted = wanted.as_bytes();
+        let hash = self.hash(wanted);
         let part = self.part(hash).load();
         part.find(hash, |entry| key(&entry.name) == wanted).map(|entry| take(&entry.certificate))
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish()
     }
 
     fn part(&self, hash: u64) -> &ArcSwap<Part> {
@@ -211,34 +229,35 @@ impl Resolver {
         &self.parts[part_index(hash)]
     }
 
-    fn by_part(&self, entries: HashMap<Arc<str>, (Name, Certificate)>) -> Vec<Part> {
-        let mut parts = vec![Part::default(); PARTS];
-        for (name, certificate) in entries.into_values() {
-            let hash = self.hasher.hash_one(key(&name));
-            put(&mut parts[part_index(hash)], Arc::new(Entry { hash, name, certificate }));
+    /// By the number of the part in which they belong.
+    fn by_part(&self, entries: HashMap<Name, Certificate>) -> BTreeMap<usize, Vec<Entry>> {
+        let mut parts = BTreeMap::<_, Vec<_>>::new();
+        for (name, certificate) in entries {
+            let index = part_index(self.hash(key(&name)));
+            parts.entry(index).or_default().push(Entry { name, certificate });
         }
         parts
+    }
+
+    fn put(&self, part: &mut Part, new: Entry) {
+        let is_same = |entry: &Entry| entry.name == new.name;
+        match part.entry(self.hash(key(&new.name)), is_same, |entry| self.hash(key(&entry.name))) {
+            hash_table::Entry::Occupied(mut found) => *found.get_mut() = new,
+            hash_table::Entry::Vacant(free) => drop(free.insert(new)),
+        }
     }
 }
 
 /// What a name lies under. A wildcard lies under what follows its star, which begins with a dot as no other name does: so
 /// that a look-up has to write nothing.
-fn key(name: &Name) -> &str {
-    let text = name.as_str();
-    if name.is_wildcard() { &text[1..] } else { text }
+fn key(name: &Name) -> &[u8] {
+    let text = name.as_bytes();
+    text.strip_prefix(b"*").unwrap_or(text)
 }
 
 fn part_index(hash: u64) -> usize {
     // A table uses the bits at both ends itself.
     usize::from(hash.to_le_bytes()[4])
-}
-
-fn put(part: &mut Part, new: Arc<Entry>) {
-    let is_same = |entry: &Arc<Entry>| entry.name == new.name;
-    match part.entry(new.hash, is_same, |entry| entry.hash) {
-        hash_table::Entry::Occupied(mut found) => *found.get_mut() = new,
-        hash_table::Entry::Vacant(free) => drop(free.insert(new)),
-    }
 }
 
 fn update(part: &ArcSwap<Part>, change: impl Fn(&mut Part)) {
@@ -280,28 +299,29 @@ impl fmt::Debug for Resolver {
 }
 
 /// Names whose hashes are alike. The hash is keyed, because clients choose what is looked up.
-type Part = HashTable<Arc<Entry>>;
+///
+/// Entries lie in the table itself. A look-up in a large one waits for memory more than for all else: for the table's index, for
+/// the entry, and for the count of what is handed out.
+type Part = HashTable<Entry>;
 
+#[derive(Clone)]
 struct Entry {
-    /// Of what the name lies under.
-    hash: u64,
     name: Name,
     certificate: Certificate,
 }
 
 fn entries(
     certificates: impl IntoIterator<Item = Certificate>,
-) -> Result<HashMap<Arc<str>, (Name, Certificate)>, Error> {
-    let mut entries = HashMap::<_, (_, Certificate)>::new();
+) -> Result<HashMap<Name, Certificate>, Error> {
+    let mut entries = HashMap::<_, Certificate>::new();
     for certificate in certificates {
         if certificate.names().is_empty() {
             return Err(Kind::NoNames.into());
         }
         for name in certificate.names() {
-            let entry = (name.clone(), certificate.clone());
-            let previous = entries.insert(name.shared_text(), entry);
+            let previous = entries.insert(name.clone(), certificate.clone());
             // A certificate may well repeat a name; two that share one are a conflict.
-            if previous.is_some_and(|(_, other)| other.serial() != certificate.serial()) {
+            if previous.is_some_and(|other| other.serial() != certificate.serial()) {
                 return Err(Kind::NameConflict(name.to_string()).into());
             }
         }

@@ -10,6 +10,7 @@ const LAYERS: &[&str] = &[
     "digest",
     "failure",
     "error",
+    "text",
     "name",
     "pem",
     "key",
