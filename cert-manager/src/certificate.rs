@@ -14,6 +14,7 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, time::A
 
 use crate::{
     error::{Error, Kind},
+    kept_key::KeptKey,
     key::{PrivateKey, SecretPem},
     name::Name,
     pem,
@@ -110,8 +111,8 @@ impl Certificate {
         signing_key: Arc<dyn SigningKey>,
         facts: Facts,
     ) -> Self {
-        let certified = Arc::new(CertifiedKey::new(chain, signing_key));
-        Self { certified, rest: Arc::new(Rest { key, facts }) }
+        let rest = Rest { key: KeptKey::new(key, &*signing_key), facts };
+        Self { certified: Arc::new(CertifiedKey::new(chain, signing_key)), rest: Arc::new(rest) }
     }
 
     /// Returns the names in the leaf's subject alternative name extension, in their order.
@@ -123,12 +124,12 @@ impl Certificate {
 
     /// Returns the first second in which the leaf is valid.
     pub fn not_before(&self) -> SystemTime {
-        self.rest.facts.not_before
+        from_seconds(self.rest.facts.not_before)
     }
 
     /// Returns the last second in which the leaf is valid.
     pub fn not_after(&self) -> SystemTime {
-        self.rest.facts.not_after
+        from_seconds(self.rest.facts.not_after)
     }
 
     /// Says whether the leaf's last second is over.
@@ -154,7 +155,7 @@ impl Certificate {
 
     /// Returns the private key as PEM.
     pub fn key_pem(&self) -> SecretPem {
-        self.rest.key.to_pem()
+        self.rest.key.to_pem(&*self.certified.key)
     }
 
     /// Checks that each certificate of the chain was signed by the next, and that all are valid at `now`. What lies above
@@ -210,12 +211,22 @@ impl fmt::Debug for Certificate {
 
 /// The serial number of a certificate: content bytes of the DER integer.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Serial(Box<[u8]>);
+pub struct Serial(SerialBytes);
+
+/// All that keep to the standard lie in place.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum SerialBytes {
+    InPlace(u8, [u8; SERIAL_IN_PLACE]),
+    Long(Box<[u8]>),
+}
 
 impl Serial {
     /// Returns the bytes, most significant first. A leading zero byte is part of them.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            SerialBytes::InPlace(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            SerialBytes::Long(bytes) => bytes,
+        }
     }
 
     /// Reads what `Display` writes.
@@ -225,21 +236,29 @@ impl Serial {
             return None;
         }
         let bytes = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16));
-        bytes.collect::<Result<_, _>>().ok().map(Self)
+        bytes.collect::<Result<Vec<_>, _>>().ok().map(|bytes| Self::of(&bytes))
     }
 
-    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        let mut place = [0; SERIAL_IN_PLACE];
+        Self(match (u8::try_from(bytes.len()), place.get_mut(..bytes.len())) {
+            (Ok(len), Some(start)) => {
+                start.copy_from_slice(bytes);
+                SerialBytes::InPlace(len, place)
+            }
+            _ => SerialBytes::Long(bytes.into()),
+        })
     }
 }
 
 /// RFC 5280 section 4.1.2.2 allows 20; some authorities wrote more.
 const MAX_SERIAL_BYTES: usize = 64;
+/// One more than the 20 for the sign, and one that fills the last word.
+const SERIAL_IN_PLACE: usize = 22;
 
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -250,15 +269,16 @@ impl fmt::Debug for Serial {
 }
 
 struct Rest {
-    key: PrivateKey,
+    key: KeptKey,
     facts: Facts,
 }
 
 /// What the leaf says about itself.
 struct Facts {
     names: Box<[Name]>,
-    not_before: SystemTime,
-    not_after: SystemTime,
+    /// In Unix time.
+    not_before: i64,
+    not_after: i64,
     serial: Serial,
 }
 
@@ -266,9 +286,9 @@ impl Facts {
     fn read(leaf: &X509Certificate<'_>) -> Self {
         Self {
             names: names(leaf),
-            not_before: to_system_time(leaf.validity().not_before),
-            not_after: to_system_time(leaf.validity().not_after),
-            serial: Serial(leaf.raw_serial().into()),
+            not_before: leaf.validity().not_before.timestamp(),
+            not_after: leaf.validity().not_after.timestamp(),
+            serial: Serial::of(leaf.raw_serial()),
         }
     }
 }
@@ -359,7 +379,10 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
 }
 
 pub(crate) fn to_system_time(time: ASN1Time) -> SystemTime {
-    let seconds = time.timestamp();
+    from_seconds(time.timestamp())
+}
+
+fn from_seconds(seconds: i64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     // X.509 knows the years 0 to 9999, all of which a 64-bit count of seconds can hold.
     let time = if seconds < 0 {

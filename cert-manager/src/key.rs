@@ -32,6 +32,7 @@ impl PrivateKey {
     /// If the system has no randomness to give.
     #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "ring", feature = "aws-lc-rs"))))]
+    #[expect(clippy::disallowed_methods, reason = "the system's randomness is what it is for")]
     pub fn generate() -> Result<Self, Error> {
         #[cfg(not(feature = "ring"))]
         use aws_lc_rs::{rand::SystemRandom, signature};
@@ -59,6 +60,14 @@ impl PrivateKey {
             _ => "PRIVATE KEY",
         };
         SecretPem(pem::encode(label, self.0.secret_der()))
+    }
+
+    /// The bytes, if it is in the form of PKCS #8.
+    pub(crate) fn pkcs8(&self) -> Option<&[u8]> {
+        match &self.0 {
+            PrivateKeyDer::Pkcs8(key) => Some(key.secret_pkcs8_der()),
+            _ => None,
+        }
     }
 
     pub(crate) fn signing_key(

@@ -90,6 +90,7 @@ mod error;
 mod failure;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod issuer;
+mod kept_key;
 mod key;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod key_pair;

@@ -105,7 +105,9 @@ impl Resolver {
     ) -> Result<(), Error> {
         for (index, new) in self.by_part(entries(certificates)?) {
             update(&self.parts[index], |entries| {
-                new.iter().for_each(|entry| self.put(entries, entry.clone()));
+                for entry in &new {
+                    self.put(entries, entry.clone());
+                }
             });
         }
         Ok(())

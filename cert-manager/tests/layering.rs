@@ -14,6 +14,7 @@ const LAYERS: &[&str] = &[
     "name",
     "pem",
     "key",
+    "kept_key",
     "key_pair",
     "certificate",
     "lifecycle",
