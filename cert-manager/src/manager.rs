@@ -10,6 +10,7 @@ mod gate;
 mod issuer;
 mod keeper;
 mod ledger;
+mod loading;
 mod on_demand;
 mod plan;
 mod served;

@@ -1,3 +1,5 @@
+use std::ops::Deref;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer,
@@ -66,15 +68,35 @@ pub(crate) fn encode_chain(chain: &[CertificateDer<'static>]) -> String {
 }
 
 /// Takes away byte order marks: editors put them in front, and `cat` then puts them in between.
-fn prepare(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn prepare(text: &[u8]) -> Result<Prepared<'_>, Error> {
     if text.len() > MAX_PEM_BYTES {
         return Err(Kind::PemTooLarge(MAX_PEM_BYTES).into());
+    }
+    if !text.contains(&BYTE_ORDER_MARK[0]) {
+        return Ok(Prepared::AsItIs(text));
     }
     let mut clean = Zeroizing::new(Vec::with_capacity(text.len()));
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         clean.extend_from_slice(line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line));
     }
-    Ok(clean)
+    Ok(Prepared::Cleaned(clean))
+}
+
+/// A text without byte order marks.
+enum Prepared<'a> {
+    AsItIs(&'a [u8]),
+    Cleaned(Zeroizing<Vec<u8>>),
+}
+
+impl Deref for Prepared<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::AsItIs(text) => text,
+            Self::Cleaned(text) => text,
+        }
+    }
 }
 
 fn sections(text: &[u8]) -> impl Iterator<Item = Result<(SectionKind, Vec<u8>), Error>> + '_ {

@@ -96,6 +96,24 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// were set aside.
     fn list<'a>(&'a self, folder: &'a str) -> Work<'a, Vec<Key>>;
 
+    /// Reads many objects, and answers in the order of the keys, each as [`Storage::get`] does.
+    ///
+    /// One after the other by default; override it where a store can do better. A manager reads a thousand at a time when it
+    /// starts.
+    ///
+    /// # Errors
+    ///
+    /// If none could be read.
+    fn get_many<'a>(&'a self, keys: &'a [Key]) -> Work<'a, Vec<Found>> {
+        Box::pin(async move {
+            let mut found = Vec::with_capacity(keys.len());
+            for key in keys {
+                found.push(self.get(key).await);
+            }
+            Ok(found)
+        })
+    }
+
     /// Moves an object that cannot be used out of the way, if it still has this version, and says where it lies now.
     ///
     /// Does it by the other calls; override it where an object may be so damaged that they fail.
@@ -119,6 +137,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
 /// What a [`Storage`] does.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
 
+/// What [`Storage::get_many`] says of one key.
+pub type Found = Result<Option<Entry>, StorageError>;
+
 impl<S: Storage + ?Sized> Storage for Arc<S> {
     fn get<'a>(&'a self, key: &'a Key) -> Work<'a, Option<Entry>> {
         (**self).get(key)
@@ -139,6 +160,10 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 
     fn list<'a>(&'a self, folder: &'a str) -> Work<'a, Vec<Key>> {
         (**self).list(folder)
+    }
+
+    fn get_many<'a>(&'a self, keys: &'a [Key]) -> Work<'a, Vec<Found>> {
+        (**self).get_many(keys)
     }
 
     fn set_aside<'a>(&'a self, key: &'a Key, version: Version) -> Work<'a, String> {

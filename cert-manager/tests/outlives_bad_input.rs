@@ -11,7 +11,10 @@ use std::{
     env, fs,
     path::Path,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,7 @@ use cert_manager::{
     DirectoryStore, Manager, NameError, PrivateCa,
     lifecycle::Health,
     manager::{Event, NextStep},
-    storage::{MemoryStore, Storage as _},
+    storage::{Entry, Found, Key, MemoryStore, Storage, Version, Work},
 };
 use faults::{Clock, Faulty};
 use support::{DAY, start};
@@ -150,6 +153,64 @@ async fn a_clock_that_is_a_year_slow_at_the_start_orders_nothing() {
     sleep(DAY).await;
     assert_eq!((serial(&manager, "a.jp"), issuer.requests()), (before, 1));
     assert_eq!(manager.snapshot().certificates[0].health, Health::NotYetValid, "it is said");
+}
+
+#[tokio::test]
+async fn a_restart_reads_many_at_a_time_and_orders_only_what_is_not_good() {
+    let (store, issuer) = (Arc::new(MemoryStore::new()), Faulty::new(ca()));
+    let builder = |store: Arc<dyn Storage>| {
+        let builder = Manager::builder().issuer(issuer.clone()).storage(store).clock(start);
+        (0..300).fold(builder, |it, at| it.name(format!("host-{at}.example.jp")))
+    };
+    let manager = builder(store.clone()).start().await.unwrap();
+    serving(&manager, 300).await;
+    manager.shutdown().await;
+    let keys = store.list("certificates").await.unwrap();
+    let version = async |at: usize| store.get(&keys[at]).await.unwrap().unwrap().version;
+    store.put(&keys[7], b"not a record", Some(version(7).await)).await.unwrap();
+    store.delete(&keys[140], version(140).await).await.unwrap();
+    let moved = store.get(&keys[200]).await.unwrap().unwrap().value;
+    store.put(&keys[201], &moved, Some(version(201).await)).await.unwrap();
+
+    let counting = Arc::new(Counting { inner: store, gets: AtomicU32::new(0) });
+    let manager = builder(counting.clone()).start().await.unwrap();
+    serving(&manager, 300).await;
+    let counters = manager.counters();
+    let issued: u64 = counters.issued.values().sum();
+    assert_eq!((counters.loaded, counters.set_aside, issued), (297, 2, 3));
+    let gets = counting.gets.load(Ordering::Relaxed);
+    assert!(gets < 100, "{gets} reads of one object each");
+    manager.shutdown().await;
+}
+
+/// Counts reads of one object.
+#[derive(Debug)]
+struct Counting {
+    inner: Arc<MemoryStore>,
+    gets: AtomicU32,
+}
+
+impl Storage for Counting {
+    fn get<'a>(&'a self, key: &'a Key) -> Work<'a, Option<Entry>> {
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.inner.get(key)
+    }
+
+    fn get_many<'a>(&'a self, keys: &'a [Key]) -> Work<'a, Vec<Found>> {
+        self.inner.get_many(keys)
+    }
+
+    fn put<'a>(&'a self, key: &'a Key, value: &'a [u8], old: Option<Version>) -> Work<'a, Version> {
+        self.inner.put(key, value, old)
+    }
+
+    fn delete<'a>(&'a self, key: &'a Key, version: Version) -> Work<'a, ()> {
+        self.inner.delete(key, version)
+    }
+
+    fn list<'a>(&'a self, folder: &'a str) -> Work<'a, Vec<Key>> {
+        self.inner.list(folder)
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,15 @@ async fn values(store: &dyn Storage) -> Result<(), Violation> {
         let is_same = entry.is_some_and(|it| *it.value == value && it.version == version);
         ensure(is_same, || format!("`{key}` does not come back as it was written"))?;
     }
+    let keys = ["bytes", "absent", "empty"].map(|name| key(&format!("conformance/values/{name}")));
+    let keys = keys.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let many = store.get_many(&keys).await.map_err(failed("read many"))?;
+    let many = many.into_iter().collect::<Result<Vec<_>, _>>().map_err(failed("read many"))?;
+    let many: Vec<_> = many.into_iter().map(|it| it.map(|it| it.value.to_vec())).collect();
+    let is_same = many == [Some(every_byte.clone()), None, Some(Vec::new())];
+    ensure(is_same, || {
+        "many that are read at once do not come in the order of their keys".to_owned()
+    })?;
     let key = key("conformance/values/too-large")?;
     let done = store.put(&key, &vec![0; MAX_VALUE_BYTES + 1], None).await;
     ensure(done.is_err(), || "a value of over 1 MiB is taken".to_owned())?;

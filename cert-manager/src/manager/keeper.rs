@@ -25,11 +25,11 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
     slots: HashMap<u64, Slot, RandomState>,
-    by_key: HashMap<Key, u64>,
+    by_key: HashMap<Key, u64, RandomState>,
     /// What was put in last for a number counts; older ones are skipped.
     queue: BinaryHeap<Reverse<(SystemTime, u64, u64)>>,
     turns: u64,
-    taken: HashSet<Name>,
+    taken: HashSet<Name, RandomState>,
     clocks: Option<(SystemTime, Duration)>,
 }
 

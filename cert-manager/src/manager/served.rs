@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     certificate::Certificate,
-    error::Error,
+    error::{Error, Kind},
     lifecycle::{self, Leaf, RenewalInfo, View},
     manager::{
         files::{FilePair, Polled},
@@ -40,12 +40,27 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) fn show(&self, certificate: Certificate) -> Result<(), Error> {
+    pub(crate) fn show(&self, certificate: &Certificate) -> Result<(), Error> {
         self.resolver.insert(certificate.clone())?;
-        if self.default.as_ref().is_some_and(|name| certificate.names().contains(name)) {
-            self.resolver.set_default(certificate);
-        }
+        self.show_as_default(certificate);
         Ok(())
+    }
+
+    fn show_as_default(&self, certificate: &Certificate) {
+        if self.default.as_ref().is_some_and(|name| certificate.names().contains(name)) {
+            self.resolver.set_default(certificate.clone());
+        }
+    }
+
+    fn read(&self, names: &[Name], record: &Record) -> Result<Certificate, Error> {
+        let certificate = record.certificate(&self.provider)?;
+        // A key and a chain that belong together, and to other names than the object's: somebody has moved it.
+        if let Some(name) = names.iter().find(|name| !certificate.names().contains(name)) {
+            return Err(Kind::NotManaged(name.to_string()).into());
+        }
+        // What the object says of its leaf is what decides about its renewal.
+        record.check(&certificate)?;
+        Ok(certificate)
     }
 }
 
@@ -84,14 +99,18 @@ impl World for Served {
     }
 
     fn serve(&self, names: &[Name], record: &Record) -> Result<(), Error> {
-        let certificate = record.certificate(&self.provider)?;
-        // A key and a chain that belong together, and to other names than the object's: somebody has moved it.
-        if let Some(name) = names.iter().find(|name| !certificate.names().contains(name)) {
-            return Err(crate::error::Kind::NotManaged(name.to_string()).into());
+        self.show(&self.read(names, record)?)
+    }
+
+    fn serve_many(&self, many: &[(&[Name], &Record)]) -> Vec<Result<(), Error>> {
+        let read: Vec<_> = many.iter().map(|(names, record)| self.read(names, record)).collect();
+        // A change copies parts of the resolver, so there is one for all.
+        if self.resolver.insert_all(read.iter().flatten().cloned()).is_err() {
+            // Two carry a name that neither was asked for: the later one has it.
+            return read.into_iter().map(|it| self.show(&it?)).collect();
         }
-        // What the object says of its leaf is what decides about its renewal.
-        record.check(&certificate)?;
-        self.show(certificate)
+        read.iter().flatten().for_each(|certificate| self.show_as_default(certificate));
+        read.into_iter().map(|it| it.map(drop)).collect()
     }
 
     fn forget(&self, names: &[Name]) {
@@ -143,7 +162,7 @@ impl FileStatuses {
         let path = pair.chain.clone();
         let error = match polled {
             Polled::Same => return Ok(()),
-            Polled::Loaded(certificate) => match world.show((*certificate).clone()) {
+            Polled::Loaded(certificate) => match world.show(&certificate) {
                 Ok(()) => {
                     let gone = file.certificate.iter().flat_map(Certificate::names);
                     let gone: Vec<_> =

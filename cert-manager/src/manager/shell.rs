@@ -17,6 +17,7 @@ use crate::{
     error::Error,
     manager::{
         keeper::{Jump, Keeper},
+        loading::{Loaded, Loading},
         status::{Event, chain},
         stored::{Changes, read_changes},
         tracked::Tracked,
@@ -98,6 +99,7 @@ impl<W: World> Shell<W> {
         let start = start();
         let mut stopped = self.worker.stopped.clone();
         let mut tasks = Tasks::default();
+        let mut loading = Loading::new(self.keeper().len());
         let mut changes = ChangesSeen::default();
         while !*stopped.borrow() {
             let now = self.worker.world.now();
@@ -107,18 +109,28 @@ impl<W: World> Shell<W> {
                 let read = async move { read_changes(&*shell.worker.storage).await };
                 tasks.set.spawn(async { Done::Changes(read.await) });
             }
-            self.start_due(&mut tasks, now);
-            let pause = self.pause(&tasks, now);
+            // What is stored serves before anything is ordered.
+            let pause = if loading.has_more() {
+                self.start_loading(&mut loading, now);
+                self.longest_pause
+            } else {
+                self.start_due(&mut tasks, now);
+                self.pause(&tasks, now)
+            };
             tokio::select! {
                 biased;
                 () = until_stopped(&mut stopped) => break,
                 Some(done) = tasks.next() => self.handle_done(done, &mut changes),
+                Some(batch) = loading.next() => self.handle_loaded(batch),
                 () = self.woken.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
         while let Some(done) = tasks.next().await {
             self.handle_done(done, &mut changes);
+        }
+        while let Some(batch) = loading.next().await {
+            self.handle_loaded(batch);
         }
     }
 
@@ -164,26 +176,50 @@ impl<W: World> Shell<W> {
         until.unwrap_or(self.longest_pause).clamp(SHORTEST_PAUSE, self.longest_pause)
     }
 
+    fn handle_loaded(&self, batch: Vec<(Box<Tracked>, Option<Loaded>)>) {
+        let now = self.worker.world.now();
+        for (mut tracked, loaded) in batch {
+            let before = (tracked.is_tried, tracked.record.is_some());
+            // What was not loaded, or is due, is looked at more closely.
+            let is_loaded = loaded.map(|loaded| loaded.settle(&mut tracked)).is_some();
+            let rest = if is_loaded { self.worker.glance(&mut tracked, now) } else { None };
+            tracked.is_tried |= rest.is_some();
+            self.finish(tracked, before, now, rest.unwrap_or(now));
+        }
+    }
+
+    /// Takes back what was looked at. `before` says whether it had been tried, and had a certificate.
+    fn finish(
+        &self,
+        tracked: Box<Tracked>,
+        before: (bool, bool),
+        now: SystemTime,
+        wake_at: SystemTime,
+    ) {
+        let (was_tried, had) = before;
+        let is_new = !had && tracked.record.is_some();
+        let is_first = !was_tried && tracked.is_tried;
+        let names = Arc::clone(&tracked.names);
+        let is_kept = self.keeper().finish(tracked, now, wake_at);
+        if !is_kept {
+            // It was removed while it was worked on, and may have been served since. Who came for one of the names
+            // meanwhile serves it, or will.
+            let mut gone = names.to_vec();
+            gone.retain(|name| !self.keeper().has(name));
+            self.worker.world.forget(&gone);
+        }
+        self.progress.send_if_modified(|progress| {
+            progress.tried += usize::from(is_first);
+            progress.serving += usize::from(is_new && is_kept);
+            is_first || is_new
+        });
+    }
+
     fn handle_done(&self, done: Done, changes: &mut ChangesSeen) {
         let now = self.worker.world.now();
         match done {
             Done::Certificate { tracked, was_tried, had, wake_at } => {
-                let is_new = !had && tracked.record.is_some();
-                let is_first = !was_tried && tracked.is_tried;
-                let names = Arc::clone(&tracked.names);
-                let is_kept = self.keeper().finish(tracked, now, wake_at);
-                if !is_kept {
-                    // It was removed while it was worked on, and may have been served since. Who came for one of the names
-                    // meanwhile serves it, or will.
-                    let mut gone = names.to_vec();
-                    gone.retain(|name| !self.keeper().has(name));
-                    self.worker.world.forget(&gone);
-                }
-                self.progress.send_if_modified(|progress| {
-                    progress.tried += usize::from(is_first);
-                    progress.serving += usize::from(is_new && is_kept);
-                    is_first || is_new
-                });
+                self.finish(tracked, (was_tried, had), now, wake_at);
             }
             Done::Changes(Ok((found, version))) => {
                 let mut keeper = self.keeper();

@@ -45,6 +45,11 @@ pub(crate) trait World: Send + Sync + 'static {
     /// Serves a certificate to new handshakes.
     fn serve(&self, names: &[Name], record: &Record) -> Result<(), Error>;
 
+    /// Serves many certificates at once, each as by [`World::serve`].
+    fn serve_many(&self, many: &[(&[Name], &Record)]) -> Vec<Result<(), Error>> {
+        many.iter().map(|(names, record)| self.serve(names, record)).collect()
+    }
+
     /// Stops serving names.
     fn forget(&self, names: &[Name]);
 }

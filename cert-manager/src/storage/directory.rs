@@ -13,7 +13,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, Kind, StorageError},
-    storage::{Entry, Key, MAX_VALUE_BYTES, Storage, Version, Work, check_size, key::QUARANTINE},
+    storage::{
+        Entry, Found, Key, MAX_VALUE_BYTES, Storage, Version, Work, check_size, key::QUARANTINE,
+    },
 };
 
 /// Keeps small objects as files in one folder, so that a restart finds them again. Several processes may share it.
@@ -103,10 +105,12 @@ impl DirectoryStore {
 impl Storage for DirectoryStore {
     fn get<'a>(&'a self, key: &'a Key) -> Work<'a, Option<Entry>> {
         let key = key.clone();
-        self.run(move |folder| {
-            let path = folder.path(&key);
-            read(&path).map_err(|error| folder.why(&key, error))
-        })
+        self.run(move |folder| folder.get(&key))
+    }
+
+    fn get_many<'a>(&'a self, keys: &'a [Key]) -> Work<'a, Vec<Found>> {
+        let keys = keys.to_vec();
+        self.run(move |folder| Ok(keys.iter().map(|key| folder.get(key)).collect()))
     }
 
     fn put<'a>(
@@ -180,6 +184,10 @@ struct Folder {
 impl Folder {
     fn path(&self, key: &Key) -> PathBuf {
         self.root.join(key.as_str())
+    }
+
+    fn get(&self, key: &Key) -> Found {
+        read(&self.path(key)).map_err(|error| self.why(key, error))
     }
 
     /// What is no file, or too large, will never be read; all else may be, later.
@@ -327,8 +335,10 @@ fn read(path: &Path) -> Result<Option<Entry>, Error> {
     };
     let metadata = file.metadata().map_err(failed("read", path))?;
     warn_if_open_to_others(&metadata, path);
-    let mut value = Zeroizing::new(Vec::new());
     let limit = MAX_VALUE_BYTES as u64 + 1;
+    // Sized at once, so that no half-read copy of a key stays behind after growing.
+    let size = usize::try_from(metadata.len().min(limit)).unwrap_or_default() + 1;
+    let mut value = Zeroizing::new(Vec::with_capacity(size));
     file.take(limit).read_to_end(&mut value).map_err(failed("read", path))?;
     if value.len() > MAX_VALUE_BYTES {
         return Err(failed("read", path)(io::ErrorKind::FileTooLarge.into()));

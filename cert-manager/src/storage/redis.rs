@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, Kind, StorageError},
-    storage::{Entry, Key, Storage, Version, Work, check_size},
+    storage::{Entry, Found, Key, Storage, Version, Work, check_size},
 };
 
 /// Keeps objects in Redis 7, Valkey, or what else speaks their protocol, for nodes on several machines.
@@ -75,6 +75,12 @@ impl RedisStore {
         Ok(self)
     }
 
+    fn read(&self, key: &Key) -> redis::Cmd {
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.name(key)).arg("v").arg("n");
+        command
+    }
+
     fn name(&self, key: &Key) -> String {
         format!("{}:{key}", self.namespace)
     }
@@ -83,23 +89,27 @@ impl RedisStore {
 impl Storage for RedisStore {
     fn get<'a>(&'a self, key: &'a Key) -> Work<'a, Option<Entry>> {
         Box::pin(async move {
-            let (value, version): (Value, Value) = redis::cmd("HMGET")
-                .arg(self.name(key))
-                .arg("v")
-                .arg("n")
-                .query_async(&mut self.connection.clone())
-                .await
-                .map_err(StorageError::unavailable)?;
-            match (value, version) {
-                (Value::Nil, Value::Nil) => Ok(None),
-                (Value::BulkString(value), Value::BulkString(version)) => {
-                    let value = Zeroizing::new(value);
-                    let version = str::from_utf8(&version).ok().and_then(|text| text.parse().ok());
-                    let version = Version::new(version.unwrap_or_default());
-                    Ok(Some(Entry { value, version }))
+            let read = self.read(key).query_async(&mut self.connection.clone()).await;
+            found(key, read.map_err(StorageError::unavailable)?)
+        })
+    }
+
+    fn get_many<'a>(&'a self, keys: &'a [Key]) -> Work<'a, Vec<Found>> {
+        Box::pin(async move {
+            let mut all = Vec::with_capacity(keys.len());
+            // Each answer comes within `PATIENCE`, so they are not too large.
+            for keys in keys.chunks(AT_ONCE) {
+                let mut pipeline = redis::pipe();
+                for key in keys {
+                    pipeline.add_command(self.read(key));
                 }
-                _ => Err(StorageError::unavailable(format!("`{key}` is another program's"))),
+                let read: Vec<_> = pipeline
+                    .query_async(&mut self.connection.clone())
+                    .await
+                    .map_err(StorageError::unavailable)?;
+                all.extend(keys.iter().zip(read).map(|(key, read)| found(key, read)));
             }
+            Ok(all)
         })
     }
 
@@ -167,6 +177,19 @@ impl Storage for RedisStore {
     }
 }
 
+fn found(key: &Key, read: (Value, Value)) -> Found {
+    match read {
+        (Value::Nil, Value::Nil) => Ok(None),
+        (Value::BulkString(value), Value::BulkString(version)) => {
+            let value = Zeroizing::new(value);
+            let version = str::from_utf8(&version).ok().and_then(|text| text.parse().ok());
+            let version = Version::new(version.unwrap_or_default());
+            Ok(Some(Entry { value, version }))
+        }
+        _ => Err(StorageError::unavailable(format!("`{key}` is another program's"))),
+    }
+}
+
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore").field("namespace", &self.namespace).finish_non_exhaustive()
@@ -185,4 +208,6 @@ return version";
 const DELETE: &str = r"
 if redis.call('HGET', KEYS[1], 'n') ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])";
+/// Objects read by one pipeline.
+const AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::{Error, Kind, StorageError},
     key::default_provider,
-    storage::{Entry, Key, Storage, Version, Work},
+    storage::{Entry, Found, Key, Storage, Version, Work},
 };
 
 /// Encrypts what goes into another store, with AES-256-GCM: whoever reads the store learns sizes and names of objects, and no
@@ -138,6 +138,16 @@ impl<S: Storage> Storage for Sealed<S> {
 
     fn list<'a>(&'a self, folder: &'a str) -> Work<'a, Vec<Key>> {
         self.inner.list(folder)
+    }
+
+    fn get_many<'a>(&'a self, keys: &'a [Key]) -> Work<'a, Vec<Found>> {
+        Box::pin(async move {
+            let found = self.inner.get_many(keys).await?;
+            let open = |(key, found): (&Key, Found)| {
+                found.and_then(|entry| entry.map(|entry| self.open(key, entry)).transpose())
+            };
+            Ok(keys.iter().zip(found).map(open).collect())
+        })
     }
 
     fn set_aside<'a>(&'a self, key: &'a Key, version: Version) -> Work<'a, String> {
