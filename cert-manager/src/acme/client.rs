@@ -281,10 +281,7 @@ impl Acme {
                 }
                 Act::Wait(until) => {
                     if started + LONGEST_WAIT < now() {
-                        let text = "the authority is still at work; the order is kept, and will be looked at again";
-                        let failure =
-                            Failure::because(FailureClass::Network, "wait for the order", text);
-                        return Err(failure.into());
+                        return Err(still_at_work(&order.attempt().names).into());
                     }
                     tokio::time::sleep(until.duration_since(now()).unwrap_or_default()).await;
                 }
@@ -444,8 +441,18 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
+/// It may take hours over an order; that is about these names, and no reason to leave it alone with others.
+fn still_at_work(names: &[String]) -> Failure {
+    let names = names.join(", ");
+    let text = format!(
+        "the authority is still at work on {names}; the order is kept, and will be looked at again"
+    );
+    Failure::because(FailureClass::Hold, "wait for the order", text).not_before(now() + NEXT_LOOK)
+}
+
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Then the order is left to the next try.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const NEXT_LOOK: Duration = Duration::from_secs(60);
 /// Authorities' clocks and ours.
 const CLOCK_SLACK: Duration = Duration::from_secs(300);

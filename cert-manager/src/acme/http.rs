@@ -50,6 +50,11 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
+    /// The authority's own time.
+    pub(crate) fn time(&self) -> Option<SystemTime> {
+        httpdate::parse_http_date(self.date.as_deref()?).ok()
+    }
+
     /// When the authority wishes to be asked again.
     pub(crate) fn retry_after(&self, now: SystemTime) -> Option<std::time::Duration> {
         wait::retry_after(self.retry_after.as_deref()?, self.date.as_deref(), now)

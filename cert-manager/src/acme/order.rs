@@ -9,6 +9,7 @@ use crate::{
         attempt::Attempt,
         challenge::{Challenge, ChallengeKind},
         http::{Request, Response},
+        renewal::time,
         resource::{Authorization, Offer, Order as Resource},
         session::{Call, Goal, Handled, Session, To},
         wait::between_looks,
@@ -176,7 +177,7 @@ impl Order {
                     )
                 })?;
                 self.attempt.order_url = Some(url.to_owned());
-                self.handle_order(&answer, session, now, doing)?;
+                self.handle_order(&answer, session, now, (doing, expect))?;
                 // A crash from here on finds the order again.
                 let next = Box::new(std::mem::replace(&mut self.state, State::Done));
                 self.state = match *next {
@@ -184,7 +185,9 @@ impl Order {
                     _ => State::Store(next),
                 };
             }
-            Expect::Order | Expect::Finalize => self.handle_order(&answer, session, now, doing)?,
+            Expect::Order | Expect::Finalize => {
+                self.handle_order(&answer, session, now, (doing, expect))?;
+            }
             Expect::Authorization => {
                 self.authorizations.push(read(&answer, doing)?);
                 self.read_next_authorization(session, now)?;
@@ -231,7 +234,8 @@ impl Order {
             }
             // It was asked for before, or not everything is valid yet: the order tells.
             Expect::Finalize if failure.is("orderNotReady") => {
-                self.wait(None, now);
+                let asked = failure.not_before.and_then(|until| until.duration_since(now).ok());
+                self.wait(asked, now);
                 Ok(())
             }
             // Started before, and not pending any more.
@@ -253,10 +257,15 @@ impl Order {
         answer: &Response,
         session: &Session,
         now: SystemTime,
-        doing: &'static str,
+        (doing, expect): (&'static str, Expect),
     ) -> Result<(), Failure> {
         self.resource = read(answer, doing)?;
+        self.check_order(answer.time().unwrap_or(now), doing)?;
         match self.resource.status.as_str() {
+            // It was just asked for.
+            "ready" if matches!(expect, Expect::Finalize) => {
+                self.wait(answer.retry_after(now), now);
+            }
             "pending" if self.is_started => self.wait(answer.retry_after(now), now),
             "pending" => {
                 self.authorizations.clear();
@@ -291,6 +300,21 @@ impl Order {
         Ok(())
     }
 
+    /// Whether the order can be worked on at all. `now` is the authority's, if it says so.
+    fn check_order(&self, now: SystemTime, doing: &'static str) -> Result<(), Failure> {
+        let Resource { status, expires, authorizations, .. } = &self.resource;
+        let ends = expires.as_deref().and_then(time);
+        if status != "valid" && ends.is_some_and(|ends| ends <= now) {
+            let words = "the order has expired";
+            return Err(Failure::because(FailureClass::OrderGone, doing, words));
+        }
+        if authorizations.len() > self.attempt.names.len() {
+            let words = "the order wants more authorizations than it has names";
+            return Err(Failure::because(FailureClass::Rejected, doing, words));
+        }
+        Ok(())
+    }
+
     fn read_next_authorization(
         &mut self,
         session: &Session,
@@ -307,6 +331,12 @@ impl Order {
         let mut challenges = Vec::new();
         let mut to_start = Vec::new();
         for authorization in &pending {
+            let name = &authorization.identifier.value;
+            // Nothing is shown in the name of what was not ordered.
+            if !self.attempt.names.iter().any(|it| it.trim_start_matches("*.") == name) {
+                let words = "an authorization is for a name that was not ordered";
+                return Err(Failure::because(FailureClass::Rejected, "choose a challenge", words));
+            }
             let (kind, offer) = self.choose(authorization)?;
             if offer.status == "pending" {
                 to_start.push(offer.url.clone());

@@ -22,7 +22,6 @@ impl RenewalInfo {
             .is_success()
             .then(|| serde_json::from_slice::<Body>(&response.body).ok())
             .flatten();
-        let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from);
         let window = body.as_ref().and_then(|body| {
             let (start, end) =
                 (time(&body.suggested_window.start)?, time(&body.suggested_window.end)?);
@@ -34,6 +33,11 @@ impl RenewalInfo {
             ask_again_after: asked.unwrap_or(USUAL).clamp(SHORTEST, LONGEST),
         }
     }
+}
+
+/// Reads a time as authorities write it (RFC 3339).
+pub(super) fn time(text: &str) -> Option<SystemTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }
 
 #[derive(Deserialize)]

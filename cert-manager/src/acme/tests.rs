@@ -229,6 +229,68 @@ fn an_order_without_trouble_asks_for_each_thing_once() {
 }
 
 #[test]
+fn an_order_that_is_not_ready_is_finalized_again_when_it_is_asked_for() {
+    let refuse: fn(&mut Response) = |response| {
+        problem(response, 403, "orderNotReady");
+        response.retry_after = Some("30".to_owned());
+    };
+    let mut authority = Authority::with(&[("finalize", 1, refuse), ("finalize", 2, refuse)]);
+    let took = obtain(&mut authority).unwrap();
+    assert!(took >= Duration::from_secs(60), "{took:?}");
+    assert_eq!(authority.asked["finalize"], 3);
+}
+
+#[test]
+fn an_authority_that_forgets_that_it_was_asked_is_asked_slowly() {
+    let forget: fn(&mut Response) = |response| {
+        response.body =
+            json!({"status": "ready", "finalize": "https://ca/finalize/1"}).to_string().into();
+    };
+    let faults: Vec<Fault> =
+        (1..=40).flat_map(|at| [("finalize", at, forget), ("order", at, forget)]).collect();
+    let mut authority = Authority::with(&faults);
+    let took = obtain(&mut authority).unwrap();
+    assert!(took > Duration::from_secs(60), "{took:?}");
+}
+
+#[test]
+fn an_order_that_has_expired_is_given_up() {
+    let expire: fn(&mut Response) = |response| {
+        response.body = br#"{"status":"processing","expires":"2027-01-15T07:00:00Z"}"#.to_vec();
+    };
+    let failure = obtain(&mut Authority::with(&[("order", 1, expire)])).unwrap_err();
+    assert_eq!(failure.class, FailureClass::OrderGone);
+    // By the authority's clock: ours may be wrong.
+    let earlier: fn(&mut Response) = |response| {
+        response.date = Some("Fri, 15 Jan 2027 06:00:00 GMT".to_owned());
+        response.body = br#"{"status":"processing","expires":"2027-01-15T07:00:00Z"}"#.to_vec();
+    };
+    obtain(&mut Authority::with(&[("order", 1, earlier)])).unwrap();
+}
+
+#[test]
+fn an_order_is_about_what_was_ordered() {
+    let many: fn(&mut Response) = |response| {
+        let all = vec!["https://ca/authorization/1"; 20_000];
+        response.location = Some("https://ca/order/1".to_owned());
+        response.body = json!({"status": "pending", "authorizations": all}).to_string().into();
+    };
+    let mut authority = Authority::with(&[("new order", 1, many)]);
+    assert_eq!(obtain(&mut authority).unwrap_err().class, FailureClass::Rejected);
+    assert_eq!(authority.asked.get("authorization"), None);
+    let other: fn(&mut Response) = |response| {
+        let offer = json!({"type": "http-01", "url": "https://ca/challenge/1", "status": "pending",
+            "token": "abcdefghijklmnopqrstuv"});
+        let identifier = json!({"type": "dns", "value": "victim.example"});
+        let body = json!({"identifier": identifier, "status": "pending", "challenges": [offer]});
+        response.body = body.to_string().into();
+    };
+    let mut authority = Authority::with(&[("authorization", 1, other)]);
+    assert_eq!(obtain(&mut authority).unwrap_err().class, FailureClass::Rejected);
+    assert_eq!(authority.asked.get("challenge"), None, "nothing is shown");
+}
+
+#[test]
 fn refused_nonces_cost_a_request_and_nothing_else() {
     let refuse: fn(&mut Response) = |response| problem(response, 400, "badNonce");
     let faults: Vec<Fault> = (1..=10).map(|at| ("finalize", at, refuse)).collect();
