@@ -34,7 +34,7 @@ mod update;
 #[cfg_attr(docsrs, doc(cfg(all(feature = "acme", feature = "dns"))))]
 pub use self::solver::{Dns01, Propagation};
 pub use self::{
-    authority::{Authority, ServerList},
+    authority::{Authority, NameServer, ServerList},
     error::DnsError,
     exec::ExecHook,
     host_names::{HostNames, Registered},

@@ -41,20 +41,20 @@ fn modules_import_downwards_only() {
             continue;
         }
         let layer = layer(&module).unwrap_or_else(|| panic!("`{module}` is in no layer"));
-        if path.is_dir() {
-            // Its files are one layer.
-            for entry in fs::read_dir(path).unwrap() {
-                check(&entry.unwrap().path(), &module, layer);
-            }
-        } else {
-            seen += 1;
-            check(&path, &module, layer);
-        }
+        seen += usize::from(path.is_file());
+        // All files of a folder are one layer.
+        check(&path, &module, layer);
     }
     assert_eq!(seen, LAYERS.len(), "a layer lost its file");
 }
 
 fn check(path: &Path, module: &str, layer: usize) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            check(&entry.unwrap().path(), module, layer);
+        }
+        return;
+    }
     for used in imports(&fs::read_to_string(path).unwrap()) {
         let other =
             self::layer(&used).unwrap_or_else(|| panic!("`{module}` names unknown `{used}`"));

@@ -66,7 +66,7 @@ async fn an_answer_that_is_not_seen_is_not_offered_to_the_authority() {
     let both = ServerList::These(vec![server.address(), other.address()]);
     let authority = Authority::with_resolvers(vec![server.address()]).servers(both);
     let solver = Dns01::new(Arc::new(server.provider()), Propagation::Seen(authority));
-    let solver = Arc::new(solver.patience(Duration::from_millis(10)));
+    let solver = Arc::new(solver.patience(Duration::from_secs(5)));
     let acme = pebble.account().solver(solver).build().unwrap();
     let error = acme.obtain(&names(&["a.zone.test"])).await.unwrap_err();
     let mut texts = vec![error.to_string()];

@@ -182,6 +182,40 @@ async fn a_host_name_is_registered_changed_and_removed_by_its_owner_alone() {
     }
 }
 
+/// Servers take such an update and leave the alias out without a word: the host would be gone.
+#[tokio::test]
+#[ignore = "needs bind9 and knot"]
+async fn a_host_never_becomes_an_alias_beside_records_that_keep_it_out() {
+    for kind in KINDS {
+        let server = DnsServer::start(kind, Policy::Anything);
+        let zone = Arc::new(server.provider());
+        let ours = HostNames::new(zone.clone(), "edge-1").unwrap();
+        let theirs = HostNames::new(zone.clone(), "edge-2").unwrap();
+        let edge = RecordData::Cname(name("edge.example.jp"));
+        // One with a text, and one with mail, which is of a type that we do not read.
+        let (text, mail) = (name("text.zone.test"), name("mailed.zone.test"));
+        let address = RecordData::A([192, 0, 2, 9].into());
+        assert_eq!(ours.register(&text, &address).await.unwrap(), Registered::Created);
+        assert_eq!(
+            apply(&zone, Update::new([add(text.as_str(), txt("v=x"))])).await,
+            Applied::Done
+        );
+        for (host, reason) in [(&text, "text.zone.test TXT v=x"), (&mail, "other types")] {
+            for failed in [ours.register(host, &edge).await, theirs.overwrite(host, &edge).await] {
+                let error = failed.unwrap_err();
+                assert!(matches!(error, DnsError::NoRoom { .. }), "{kind:?} {host}: {error:?}");
+                assert!(error.to_string().contains(reason), "{error}");
+                assert_eq!(server.dig(host.as_str(), "A"), ["192.0.2.9"], "{kind:?} {host}");
+            }
+            assert_eq!(ours.register(host, &address).await.unwrap(), Registered::Unchanged);
+        }
+        let clear = Update::new([Change::RemoveAll(text.clone(), RecordType::Txt)]);
+        assert_eq!(apply(&zone, clear).await, Applied::Done);
+        assert_eq!(ours.register(&text, &edge).await.unwrap(), Registered::Changed);
+        assert_eq!(server.dig(text.as_str(), "CNAME"), ["edge.example.jp."]);
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs bind9 and knot"]
 async fn of_many_that_register_one_name_at_once_one_wins() {
@@ -223,7 +257,7 @@ async fn a_value_counts_when_every_server_shows_it() {
     let (owner, value) = (name("_acme-challenge.zone.test"), txt("x"));
     let update = Update::new([add(owner.as_str(), value.clone())]);
     assert_eq!(first.provider().apply(&update).await.unwrap(), Applied::Done);
-    let error = authority.wait_for(&owner, &value, Duration::ZERO).await.unwrap_err();
+    let error = authority.wait_for(&owner, &value, Duration::from_secs(5)).await.unwrap_err();
     match &error {
         DnsError::NotSeen { missing, .. } => assert_eq!(missing, &[second.address()]),
         other => panic!("{other:?}"),
@@ -237,6 +271,23 @@ async fn a_value_counts_when_every_server_shows_it() {
     let (seen, applied) = tokio::join!(authority.wait_for(&owner, &value, patience), late);
     assert_eq!(applied.unwrap(), Applied::Done);
     seen.unwrap();
+}
+
+/// The zone names `ns`, with an address of each family; the server listens on one.
+#[tokio::test]
+#[ignore = "needs bind9"]
+async fn the_zones_own_servers_are_found_and_asked() {
+    let bind = DnsServer::start(Kind::Bind, Policy::TextsOnly);
+    let authority = Authority::with_resolvers(vec![bind.address()]).port(bind.port);
+    let (owner, value) = (name("_acme-challenge.a.b.zone.test"), txt("x"));
+    let servers = authority.servers_of(&owner).await.unwrap();
+    assert_eq!(servers.len(), 1);
+    assert_eq!(servers[0].name, Some(name("ns.zone.test")));
+    let unreachable = format!("[2001:db8::53]:{}", bind.port).parse().unwrap();
+    assert_eq!(servers[0].addresses, [bind.address(), unreachable]);
+    let update = Update::new([add(owner.as_str(), value.clone())]);
+    assert_eq!(bind.provider().apply(&update).await.unwrap(), Applied::Done);
+    authority.wait_for(&owner, &value, Duration::from_secs(60)).await.unwrap();
 }
 
 #[tokio::test]

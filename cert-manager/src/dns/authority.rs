@@ -7,7 +7,12 @@ use std::{
 };
 
 use hickory_proto::rr::{RData, RecordType as WireType};
-use tokio::time::sleep;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+use tracing::warn;
 
 use super::{
     error::DnsError,
@@ -21,6 +26,17 @@ use super::{
 pub struct Authority {
     resolvers: Vec<SocketAddr>,
     servers: ServerList,
+    port: u16,
+}
+
+/// A name server, as it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NameServer {
+    /// As the zone names it; none for those of [`ServerList::These`].
+    pub name: Option<RecordName>,
+    /// Where it is reached.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// Which servers are asked.
@@ -30,7 +46,7 @@ pub enum ServerList {
     /// Those that the zone names, found with the help of a resolver.
     #[default]
     Named,
-    /// These: for split DNS and hidden primaries.
+    /// These, each a server of its own: for split DNS and hidden primaries.
     These(Vec<SocketAddr>),
 }
 
@@ -50,13 +66,20 @@ impl Authority {
 
     /// With these resolvers, asked in turn until one answers.
     pub fn with_resolvers(resolvers: Vec<SocketAddr>) -> Self {
-        Self { resolvers, servers: ServerList::Named }
+        Self { resolvers, servers: ServerList::Named, port: DNS_PORT }
     }
 
     /// Which servers are asked. Default those that the zone names.
     #[must_use]
     pub fn servers(mut self, servers: ServerList) -> Self {
         self.servers = servers;
+        self
+    }
+
+    /// The port of the servers that the zone names. Default 53; a laboratory may have another.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
         self
     }
 
@@ -82,29 +105,25 @@ impl Authority {
         Err(DnsError::Name { text: name.to_string(), reason: "more than eight aliases lead to it" })
     }
 
-    /// The addresses of the servers of the zone that holds the name.
+    /// The servers of the zone that holds the name: at most 16, with at most 2 addresses of each family.
     ///
     /// # Errors
     ///
     /// None can be found, or no resolver answers.
-    pub async fn servers_of(&self, name: &RecordName) -> Result<Vec<SocketAddr>, DnsError> {
+    pub async fn servers_of(&self, name: &RecordName) -> Result<Vec<NameServer>, DnsError> {
         if let ServerList::These(servers) = &self.servers {
-            return Ok(servers.clone());
+            let alone = |address: &SocketAddr| NameServer { name: None, addresses: vec![*address] };
+            return Ok(servers.iter().map(alone).collect());
         }
         let mut zone = Some(name.clone());
         while let Some(candidate) = zone {
-            let names = self.name_servers(&candidate).await?;
-            let mut servers = Vec::new();
-            for server in &names {
-                for wire_type in [WireType::A, WireType::AAAA] {
-                    let found = self.ask(server, wire_type).await?;
-                    servers.extend(found.iter().filter_map(|it| match it.data {
-                        RecordData::A(ip) => Some(SocketAddr::from((ip, DNS_PORT))),
-                        RecordData::Aaaa(ip) => Some(SocketAddr::from((ip, DNS_PORT))),
-                        _ => None,
-                    }));
-                }
+            let mut searches = JoinSet::new();
+            for server in self.name_servers(&candidate).await? {
+                let this = self.clone();
+                searches.spawn(async move { this.addresses_of(server).await });
             }
+            let mut servers = searches.join_all().await;
+            servers.retain(|server| !server.addresses.is_empty());
             if !servers.is_empty() {
                 return Ok(servers);
             }
@@ -113,38 +132,57 @@ impl Authority {
         Err(DnsError::NoServers { name: name.clone() })
     }
 
-    /// Waits until every server shows the value, asking each second, and once at least.
+    /// Waits until the servers show the value, asking each second, and once at least.
+    ///
+    /// A server counts as showing it when one of its addresses does. Servers that do not answer at all, or only with
+    /// errors, are left out after 5 seconds, or when `patience` ends, if another one shows it; a line in the log names
+    /// them. One that answers without the value is always waited for. `patience` below 1 second counts as 1 second.
     ///
     /// # Errors
     ///
-    /// [`DnsError::NotSeen`] with the servers that did not show it within `patience`.
+    /// [`DnsError::NotSeen`] with the servers that did not show it within `patience`; no servers could be found.
     ///
     /// # Cancel safety
     ///
     /// It only looks.
+    #[expect(clippy::disallowed_methods, reason = "this is the shell around the network")]
     pub async fn wait_for(
         &self,
         name: &RecordName,
         data: &RecordData,
         patience: Duration,
     ) -> Result<(), DnsError> {
-        let mut missing = self.servers_of(name).await?;
-        for round in 0..=patience.as_secs() {
-            if round > 0 {
-                sleep(PAUSE).await;
-            }
-            let mut still = Vec::new();
-            for server in missing {
-                if !shows(server, name, data).await {
-                    still.push(server);
-                }
-            }
-            missing = still;
-            if missing.is_empty() {
-                return Ok(());
+        let start = Instant::now();
+        let deadline = start + patience.max(LEAST_PATIENCE);
+        let Ok(servers) = timeout_at(deadline, self.servers_of(name)).await else {
+            return Err(DnsError::NoServers { name: name.clone() });
+        };
+        let servers = servers?;
+        if servers.is_empty() {
+            return Err(DnsError::NoServers { name: name.clone() });
+        }
+        let (_tasks, mut answers) = watch(&servers, name, data);
+        let mut seen = vec![Seen::Nothing; servers.len()];
+        while seen.iter().any(|it| *it != Seen::Value) {
+            let only_silence_is_left = is_enough(&seen);
+            let until = if only_silence_is_left { deadline.min(start + SILENCE) } else { deadline };
+            let Ok(Some((at, shows))) = timeout_at(until, answers.recv()).await else { break };
+            match (seen[at], shows) {
+                (_, true) => seen[at] = Seen::Value,
+                (Seen::Nothing, false) => seen[at] = Seen::NoValue,
+                _ => {}
             }
         }
-        Err(DnsError::NotSeen { name: name.clone(), missing })
+        let missing = servers.into_iter().zip(&seen).filter(|(_, seen)| **seen != Seen::Value);
+        let missing: Vec<NameServer> = missing.map(|(server, _)| server).collect();
+        if !is_enough(&seen) {
+            let missing = missing.into_iter().flat_map(|server| server.addresses).collect();
+            return Err(DnsError::NotSeen { name: name.clone(), missing });
+        }
+        if !missing.is_empty() {
+            warn!(%name, servers = ?missing, "name servers that do not answer are left out");
+        }
+        Ok(())
     }
 
     async fn name_servers(&self, zone: &RecordName) -> Result<Vec<RecordName>, DnsError> {
@@ -153,7 +191,23 @@ impl Authority {
             RData::NS(name) => name.0.to_ascii().parse().ok(),
             _ => None,
         });
-        Ok(servers.collect())
+        Ok(servers.take(MAX_SERVERS).collect())
+    }
+
+    /// What can be found: one family of addresses is enough.
+    async fn addresses_of(&self, server: RecordName) -> NameServer {
+        let (v4, v6) =
+            tokio::join!(self.ask(&server, WireType::A), self.ask(&server, WireType::AAAA));
+        let mut addresses = Vec::new();
+        for family in [v4, v6] {
+            let found = family.unwrap_or_default().into_iter().filter_map(|it| match it.data {
+                RecordData::A(ip) => Some(SocketAddr::from((ip, self.port))),
+                RecordData::Aaaa(ip) => Some(SocketAddr::from((ip, self.port))),
+                _ => None,
+            });
+            addresses.extend(found.take(MAX_ADDRESSES / 2));
+        }
+        NameServer { name: Some(server), addresses }
     }
 
     async fn ask(
@@ -181,13 +235,52 @@ impl Authority {
     }
 }
 
-async fn shows(server: SocketAddr, name: &RecordName, data: &RecordData) -> bool {
+/// What was seen at a server so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    NoValue,
+    Value,
+}
+
+/// Whether the value stands at all servers that answer, and one does.
+fn is_enough(seen: &[Seen]) -> bool {
+    seen.contains(&Seen::Value) && !seen.contains(&Seen::NoValue)
+}
+
+/// Asks each address by itself, so that none waits for another: which server answered, and whether with the value.
+fn watch(
+    servers: &[NameServer],
+    name: &RecordName,
+    data: &RecordData,
+) -> (JoinSet<()>, mpsc::Receiver<(usize, bool)>) {
+    let mut tasks = JoinSet::new();
+    let (sender, answers) = mpsc::channel(1);
+    for (at, server) in servers.iter().enumerate() {
+        for address in server.addresses.iter().copied() {
+            let (name, data, sender) = (name.clone(), data.clone(), sender.clone());
+            tasks.spawn(async move {
+                loop {
+                    let shows = shows(address, &name, &data).await;
+                    if let Some(shows) = shows
+                        && (sender.send((at, shows)).await.is_err() || shows)
+                    {
+                        return;
+                    }
+                    sleep(PAUSE).await;
+                }
+            });
+        }
+    }
+    (tasks, answers)
+}
+
+/// None where it gives no answer, or an error: nobody learns from it then that there is no such value.
+async fn shows(server: SocketAddr, name: &RecordName, data: &RecordData) -> Option<bool> {
     let wire_type = super::exchange::wire_type(data.record_type());
-    let answer = look_up(server, name, wire_type, false, None).await;
-    answer.is_ok_and(|answer| {
-        let mut records = answer.answers.iter().filter_map(record);
-        records.any(|record| record.name == *name && record.data == *data)
-    })
+    let answer = look_up(server, name, wire_type, false, None).await.ok()?;
+    let mut records = answer.answers.iter().filter_map(record);
+    Some(records.any(|record| record.name == *name && record.data == *data))
 }
 
 fn resolvers_in(text: &str) -> Vec<SocketAddr> {
@@ -203,14 +296,17 @@ const MAX_ALIASES: usize = 8;
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Time for one question.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn resolvers_are_read_from_the_systems_file() {
-        let text = "# comment\nsearch example.jp\nnameserver 192.0.2.1\n nameserver 2001:db8::1\nnameserver x\n";
-        let found = resolvers_in(text);
-        assert_eq!(found, ["192.0.2.1:53".parse().unwrap(), "[2001:db8::1]:53".parse().unwrap()]);
-    }
-}
+/// A server that has not answered by then may be away for good.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// The root has 13.
+const MAX_SERVERS: usize = 16;
+
+/// Of one server: two of each family.
+const MAX_ADDRESSES: usize = 4;
+
+#[cfg(test)]
+mod tests;

@@ -100,6 +100,16 @@ pub enum DnsError {
         /// What stands there.
         found: String,
     },
+    /// An alias (CNAME) cannot stand beside other records (RFC 1034 section 3.6.2).
+    #[error(
+        "`{name}` cannot be an alias beside its other records ({found}): remove them, or point it at an address"
+    )]
+    NoRoom {
+        /// Which name.
+        name: RecordName,
+        /// What stands there.
+        found: String,
+    },
     /// The records changed under our hands again and again.
     #[error("`{name}` is being changed by somebody else")]
     Contended {

@@ -48,7 +48,8 @@ impl HostNames {
     ///
     /// # Errors
     ///
-    /// [`DnsError::Foreign`] where somebody else's records stand; else what the provider says.
+    /// [`DnsError::Foreign`] where somebody else's records stand; [`DnsError::NoRoom`] where the target is a name and
+    /// others' records stand at the host beside ours; else what the provider says. Nothing has changed then.
     ///
     /// # Cancel safety
     ///
@@ -78,9 +79,13 @@ impl HostNames {
             if found.iter().any(|it| it.data == target.data) && addresses(&found).count() == 1 {
                 return Ok(Registered::Unchanged);
             }
+            self.check_room(&target).await?;
             let update = Update::new(replace(&target))
-                .only_if([Condition::Is(mark_name.clone(), self.mark.clone())]);
+                .only_if([Condition::Is(mark_name.clone(), self.mark.clone())])
+                .only_if(has_room(&target));
             if self.provider.apply(&update).await? == Applied::Done {
+                let undo = found.into_iter().map(Change::Add).collect();
+                self.confirm(&target, undo).await?;
                 return Ok(Registered::Changed);
             }
         }
@@ -91,7 +96,8 @@ impl HostNames {
     ///
     /// # Errors
     ///
-    /// What the provider says.
+    /// [`DnsError::NoRoom`] where the target is a name and records stand at the host that would not be removed; else what
+    /// the provider says. Nothing has changed then.
     ///
     /// # Cancel safety
     ///
@@ -108,10 +114,20 @@ impl HostNames {
         let mark_name = mark_name(host)?;
         let target = Record { name: host.clone(), ttl: self.ttl, data: target.clone() };
         let mark = Record { name: mark_name.clone(), ttl: self.ttl, data: self.mark.clone() };
+        self.check_room(&target).await?;
+        let mut before = self.provider.find(host).await?;
+        let marks = self.provider.find(&mark_name).await?;
+        before.extend(marks.into_iter().filter(|it| it.data.record_type() == RecordType::Txt));
+        let mut undo = vec![Change::RemoveAll(mark_name.clone(), RecordType::Txt)];
+        undo.extend(before.into_iter().map(Change::Add));
         let mut changes = replace(&target);
         changes.extend([Change::RemoveAll(mark_name, RecordType::Txt), Change::Add(mark)]);
-        match self.provider.apply(&Update::new(changes)).await? {
-            Applied::Done => Ok(Registered::Overwritten),
+        let update = Update::new(changes).only_if(has_room(&target));
+        match self.provider.apply(&update).await? {
+            Applied::Done => {
+                self.confirm(&target, undo).await?;
+                Ok(Registered::Overwritten)
+            }
             Applied::ConditionFailed => Err(DnsError::Contended { name: host.clone() }),
         }
     }
@@ -150,6 +166,34 @@ impl HostNames {
         Ok(found.iter().any(|record| record.data == self.mark))
     }
 
+    /// Before anything is taken away.
+    async fn check_room(&self, target: &Record) -> Result<(), DnsError> {
+        // Asked of the zone, as below.
+        let nothing = Update::new([]).only_if(has_room(target));
+        if nothing.conditions.is_empty() || self.provider.apply(&nothing).await? == Applied::Done {
+            return Ok(());
+        }
+        let mut found = self.provider.find(&target.name).await?;
+        found.retain(|it| it.data.record_type() == RecordType::Txt);
+        Err(no_room(target, &found))
+    }
+
+    /// Looks whether a CNAME came to stand: records of types that nobody sees here keep it out as well. If not,
+    /// brings back what stood there.
+    async fn confirm(&self, target: &Record, undo: Vec<Change>) -> Result<(), DnsError> {
+        if target.data.record_type() != RecordType::Cname {
+            return Ok(());
+        }
+        let after = self.provider.find(&target.name).await?;
+        if after.iter().any(|it| it.data == target.data) {
+            return Ok(());
+        }
+        if !undo.is_empty() {
+            let _always = self.provider.apply(&Update::new(undo)).await?;
+        }
+        Err(no_room(target, &after))
+    }
+
     /// What stands at the name that is not ours, for a person to read.
     async fn foreign(
         &self,
@@ -164,10 +208,7 @@ impl HostNames {
         let mut found = self.provider.find(host).await?;
         let marks = self.provider.find(mark_name).await?;
         found.extend(marks.into_iter().filter(|it| it.data.record_type() == RecordType::Txt));
-        let texts =
-            found.iter().map(|it| format!("{} {} {}", it.name, it.data.record_type(), it.data));
-        let texts: Vec<String> = texts.take(5).collect();
-        Ok((!texts.is_empty()).then(|| texts.join(", ")))
+        Ok((!found.is_empty()).then(|| list(&found)))
     }
 }
 
@@ -206,6 +247,27 @@ fn mark_name(host: &RecordName) -> Result<RecordName, DnsError> {
 fn is_free(host: &RecordName, mark_name: &RecordName) -> [Condition; 2] {
     let has_no_mark = Condition::HasNo(mark_name.clone(), RecordType::Txt);
     [Condition::NameIsFree(host.clone()), has_no_mark]
+}
+
+/// Servers leave a CNAME out, without a word, that would stand beside other records (RFC 2136 section 3.4.2.2).
+fn has_room(target: &Record) -> Option<Condition> {
+    let is_alias = target.data.record_type() == RecordType::Cname;
+    is_alias.then(|| Condition::HasNo(target.name.clone(), RecordType::Txt))
+}
+
+fn no_room(target: &Record, found: &[Record]) -> DnsError {
+    let found = match found {
+        [] => "of other types than A, AAAA, CNAME and TXT".to_owned(),
+        found => list(found),
+    };
+    DnsError::NoRoom { name: target.name.clone(), found }
+}
+
+/// For a person to read.
+fn list(found: &[Record]) -> String {
+    let texts = found.iter().map(|it| format!("{} {} {}", it.name, it.data.record_type(), it.data));
+    let texts: Vec<String> = texts.take(5).collect();
+    texts.join(", ")
 }
 
 fn replace(target: &Record) -> Vec<Change> {

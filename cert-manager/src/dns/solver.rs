@@ -29,7 +29,7 @@ pub struct Dns01 {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Propagation {
-    /// When all authoritative servers show the value. Aliases are followed.
+    /// When all authoritative servers that answer show the value ([`Authority::wait_for`]). Aliases are followed.
     Seen(Authority),
     /// After this time. Aliases are not followed.
     After(Duration),
@@ -41,7 +41,7 @@ impl Dns01 {
         Self { provider, propagation, patience: DEFAULT_PATIENCE, ttl: DEFAULT_TTL }
     }
 
-    /// How long to wait for all servers to show the value. Default 2 minutes.
+    /// How long to wait for all servers to show the value: at least 1 second. Default 2 minutes.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

@@ -139,10 +139,13 @@ pub(crate) fn key() -> TsigKey {
 fn zone_file(zone: &str) -> String {
     let alias = match zone {
         "alias.test" => "_acme-challenge.a IN CNAME a.validation.zone.test.\nloop IN CNAME loop\n",
-        _ => "* IN A 127.0.0.1\n",
+        _ => {
+            "* IN A 127.0.0.1\nmailed IN A 192.0.2.9\nmailed IN MX 10 mail\n\
+             _sekimori.mailed IN TXT \"heritage=sekimori,owner=edge-1\"\n"
+        }
     };
     format!(
-        "$ORIGIN {zone}.\n$TTL 1\n@ IN SOA ns host 1 60 60 60 1\n@ IN NS ns\nns IN A 127.0.0.1\n@ IN A 127.0.0.1\n{alias}"
+        "$ORIGIN {zone}.\n$TTL 1\n@ IN SOA ns host 1 60 60 60 1\n@ IN NS ns\nns IN A 127.0.0.1\nns IN AAAA 2001:db8::53\n@ IN A 127.0.0.1\n{alias}"
     )
 }
 
