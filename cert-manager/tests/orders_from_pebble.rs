@@ -22,6 +22,7 @@ use cert_manager::{
     },
     presets,
     rustls::{ClientConfig, RootCertStore},
+    storage::Storage as _,
 };
 use pebble::{Pebble, Settings};
 use tokio::{
@@ -176,6 +177,48 @@ async fn an_account_outlives_a_restart_and_a_change_of_its_key() {
     // Only the account that it was issued to may revoke it in this way.
     let again = pebble.account().solver(Http01::new()).build().unwrap();
     again.revoke(&certificate, 1).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs pebble"]
+async fn a_node_that_has_the_account_open_follows_a_change_of_its_key_by_another() {
+    let pebble = Pebble::start(&Settings::default());
+    let solver = answers(&pebble);
+    let [one, two] = [0, 1].map(|_| pebble.account().solver(solver.clone()).build().unwrap());
+    one.obtain(&names(&["a.example"])).await.unwrap();
+    two.obtain(&names(&["b.example"])).await.unwrap();
+    for name in ["c.example", "d.example"] {
+        one.change_key().await.unwrap();
+        let certificate = two.obtain(&names(&[name])).await.unwrap();
+        one.change_key().await.unwrap();
+        two.revoke(&certificate, 4).await.unwrap();
+    }
+}
+
+/// The authority has the new key, and nobody wrote down that it has.
+#[tokio::test]
+#[ignore = "needs pebble"]
+async fn a_crash_in_the_change_of_the_key_costs_no_account() {
+    let pebble = Pebble::start(&Settings::default());
+    let acme = by_http(&pebble).build().unwrap();
+    let certificate = acme.obtain(&names(&["a.example"])).await.unwrap();
+    let store = pebble.store("store");
+    let key = &store.list("accounts").await.unwrap()[0];
+    let read = async || {
+        let entry = store.get(key).await.unwrap().unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&entry.value).unwrap();
+        (value, entry.version)
+    };
+    let (mut before, _) = read().await;
+    acme.change_key().await.unwrap();
+    let (after, version) = read().await;
+    assert_ne!(after["key"], before["key"]);
+    before["next_key"] = after["key"].clone();
+    store.put(key, before.to_string().as_bytes(), Some(version)).await.unwrap();
+    let restarted = pebble.account().solver(Http01::new()).build().unwrap();
+    restarted.revoke(&certificate, 1).await.unwrap();
+    let (kept, _) = read().await;
+    assert_eq!(kept, after, "it is certain now");
 }
 
 #[tokio::test]

@@ -201,7 +201,14 @@ impl Acme {
             // Whoever led it before, on another node, is refused from now on.
             kept.put(order.attempt()).await?;
         }
-        let outcome = self.drive(&mut order, &mut kept).await;
+        let mut outcome = self.drive(&mut order, &mut kept).await;
+        if let Err(error) = &outcome
+            && self.takes_stored_key(error).await?
+        {
+            let attempt = order.attempt().clone();
+            order = Order::new(attempt, self.kinds.clone(), self.preferred_root.clone());
+            outcome = self.drive(&mut order, &mut kept).await;
+        }
         // What the authority has turned down will not come back to life. All else is taken up again, and until then the
         // authority may still look at the answers.
         let failure = outcome.as_ref().err().map(|error| error.failure());
@@ -348,6 +355,15 @@ impl Acme {
     /// Reaches one goal outside of an order.
     async fn reach(&self, goal: &Goal) -> Result<Vec<u8>, Error> {
         self.restore_account().await?;
+        match self.reach_with_known_key(goal).await {
+            Err(error) if self.takes_stored_key(&error).await? => {
+                self.reach_with_known_key(goal).await
+            }
+            done => done,
+        }
+    }
+
+    async fn reach_with_known_key(&self, goal: &Goal) -> Result<Vec<u8>, Error> {
         let mut call = Call::default();
         loop {
             let request =
@@ -396,11 +412,36 @@ impl Acme {
             // Stored before the authority hears of it; another node may be faster, and its key is taken then.
             None => self.journal.keep_first_account(StoredAccount::new()?).await?,
         };
-        let key = |pem: &String| AccountKey::new(PrivateKey::from_pem(pem)?, &self.provider);
-        let spare = stored.next_key.as_ref().map(key).transpose()?;
-        let new = Session::new(self.settings.clone(), key(&stored.key)?, spare, stored.url.clone());
+        let new = self.session_of(&stored)?;
         self.session().get_or_insert(new);
         Ok(())
+    }
+
+    fn session_of(&self, stored: &StoredAccount) -> Result<Session, Error> {
+        let key = |pem: &String| AccountKey::new(PrivateKey::from_pem(pem)?, &self.provider);
+        let spare = stored.next_key.as_ref().map(key).transpose()?;
+        Ok(Session::new(self.settings.clone(), key(&stored.key)?, spare, stored.url.clone()))
+    }
+
+    /// Another node may have changed the account's key. Where that may be why something failed, goes on with the key
+    /// that is stored, if it is another; whether it was.
+    async fn takes_stored_key(&self, error: &Error) -> Result<bool, Error> {
+        if !error.failure().is_some_and(Failure::may_be_the_key) {
+            return Ok(false);
+        }
+        let Some(stored) = self.journal.account().await? else { return Ok(false) };
+        let new = self.session_of(&stored)?;
+        let mut session = self.session();
+        let is_known = session.as_ref().is_some_and(|session| {
+            let known = [Some(session.key()), session.spare()];
+            let known: Vec<_> = known.into_iter().flatten().map(AccountKey::thumbprint).collect();
+            let keys = [Some(new.key()), new.spare()];
+            keys.into_iter().flatten().all(|key| known.contains(&key.thumbprint()))
+        });
+        if !is_known {
+            *session = Some(new);
+        }
+        Ok(!is_known)
     }
 
     async fn keep_account_if_new(&self, before: &Identity) -> Result<(), Error> {
@@ -411,12 +452,13 @@ impl Acme {
         self.journal.keep_account(&stored).await
     }
 
-    /// The account's URL and its key's thumbprint.
+    /// The account's URL, its key's thumbprint, and whether there is a second key.
     fn identity(&self) -> Identity {
         let session = self.session();
-        session
-            .as_ref()
-            .map(|session| (session.account().map(ToOwned::to_owned), session.key().thumbprint()))
+        session.as_ref().map(|session| {
+            let account = session.account().map(ToOwned::to_owned);
+            (account, session.key().thumbprint(), session.spare().is_some())
+        })
     }
 
     fn with_session<T>(
@@ -434,7 +476,7 @@ impl Acme {
     }
 }
 
-type Identity = Option<(Option<String>, String)>;
+type Identity = Option<(Option<String>, String, bool)>;
 
 #[expect(clippy::disallowed_methods, reason = "this is the shell around the state machines")]
 fn now() -> SystemTime {

@@ -185,8 +185,9 @@ impl StoredAccount {
     }
 
     pub(crate) fn of(session: &Session) -> Self {
-        let key = session.key().to_pem().expose().to_owned();
-        Self { v: 1, key, url: session.account().map(ToOwned::to_owned), next_key: None }
+        let pem = |key: &AccountKey| key.to_pem().expose().to_owned();
+        let (key, next_key) = (pem(session.key()), session.spare().map(pem));
+        Self { v: 1, key, url: session.account().map(ToOwned::to_owned), next_key }
     }
 }
 

@@ -50,9 +50,19 @@ impl Failure {
         Self { class, problem: Some(problem), doing, not_before }
     }
 
+    /// Whether the account may have another key than that which signed: authorities say "malformed" of a signature
+    /// that does not verify.
+    pub(crate) fn may_be_the_key(&self) -> bool {
+        self.class == FailureClass::Account || self.is("malformed")
+    }
+
     pub(crate) fn is(&self, kind: &str) -> bool {
         self.problem.as_ref().is_some_and(|problem| problem.kind == kind)
     }
+}
+
+fn kind(text: &str) -> String {
+    excerpt(text.strip_prefix(NAMESPACE).unwrap_or(text))
 }
 
 fn classify(status: u16, kind: &str) -> FailureClass {

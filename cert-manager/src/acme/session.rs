@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct Session {
     settings: Settings,
     key: AccountKey,
-    /// Which may have taken the other's place before a crash.
+    /// One of the two is in force: a change of keys was cut short. They change places until the authority takes one.
     spare: Option<AccountKey>,
     account: Option<String>,
     directory: Option<(Directory, SystemTime)>,
@@ -40,6 +40,10 @@ pub(crate) struct Call {
     refused_nonces: u8,
     /// Whether an account was opened in place of one that the authority had forgotten.
     reopened: bool,
+    /// The thumbprint of the key that signed last.
+    signed_by: String,
+    /// How often another key was tried than the one that was refused.
+    other_keys: u8,
 }
 
 /// What an account needs.
@@ -126,6 +130,7 @@ impl Session {
             return Ok(bare(Method::Head, &directory.new_nonce));
         };
         let identity = self.account.as_deref();
+        call.signed_by = self.key.thumbprint();
         let signed = self.key.sign(identity, Some(&nonce), &url, &payload);
         let body = signed.map_err(|error| unusable(&error, doing))?;
         Ok(Request { method: Method::Post, url, body })
@@ -169,10 +174,7 @@ impl Session {
             call.refused_nonces += 1;
             return Ok(Handled::Continue);
         }
-        if failure.class == FailureClass::Account
-            && let Some(spare) = self.spare.take()
-        {
-            self.key = spare;
+        if failure.may_be_the_key() && self.has_another_key(call) {
             return Ok(Handled::Continue);
         }
         if failure.is("accountDoesNotExist") && sent == Sent::Goal && !call.reopened {
@@ -220,10 +222,30 @@ impl Session {
             Sent::Nothing | Sent::Nonce => {}
             Sent::Goal => {
                 call.refused_nonces = 0;
+                if call.other_keys > 0 && call.signed_by == self.key.thumbprint() {
+                    // The change of keys is complete.
+                    self.spare = None;
+                }
                 return Ok(Handled::Answer(response));
             }
         }
         Ok(Handled::Continue)
+    }
+
+    /// After a refusal that may be due to the key: whether to try again, with another than that which signed.
+    fn has_another_key(&mut self, call: &mut Call) -> bool {
+        if call.other_keys == MAX_OTHER_KEYS {
+            return false;
+        }
+        call.other_keys += 1;
+        if call.signed_by != self.key.thumbprint() {
+            // Another call found out meanwhile.
+            return true;
+        }
+        let Some(spare) = &mut self.spare else { return false };
+        std::mem::swap(spare, &mut self.key);
+        // After the second it is not the key: all is as before.
+        call.other_keys < MAX_OTHER_KEYS
     }
 
     /// What is known of the authority so far.
@@ -240,6 +262,10 @@ impl Session {
         &self.key
     }
 
+    pub(crate) fn spare(&self) -> Option<&AccountKey> {
+        self.spare.as_ref()
+    }
+
     /// The payload that hands the account over to another key (RFC 8555 section 7.3.5).
     pub(crate) fn key_change(&self, new: &AccountKey) -> Result<String, Error> {
         let url = self.directory().and_then(|directory| directory.key_change.as_deref());
@@ -254,6 +280,7 @@ impl Session {
     /// Signs with another key from now on.
     pub(crate) fn set_key(&mut self, key: AccountKey) {
         self.key = key;
+        self.spare = None;
     }
 
     fn new_account(&self, directory: &Directory) -> Result<String, Failure> {
@@ -342,3 +369,5 @@ const DIRECTORY_LIFE: Duration = Duration::from_secs(86_400);
 const NONCE_LIFE: Duration = Duration::from_secs(300);
 const MAX_NONCES: usize = 16;
 const MAX_REFUSED_NONCES: u8 = 10;
+/// There and back.
+const MAX_OTHER_KEYS: u8 = 2;

@@ -186,14 +186,17 @@ fn attempt() -> Attempt {
     }
 }
 
-fn session() -> Session {
-    let settings = Settings {
+fn session_settings() -> Settings {
+    Settings {
         directory_url: "https://ca/dir".to_owned(),
         contacts: Vec::new(),
         agrees_to_terms: true,
         external_account: None,
-    };
-    Session::new(settings, AccountKey::generate().unwrap(), None, None)
+    }
+}
+
+fn session() -> Session {
+    Session::new(session_settings(), AccountKey::generate().unwrap(), None, None)
 }
 
 fn obtain(authority: &mut Authority) -> Result<Duration, Failure> {
@@ -406,6 +409,42 @@ fn an_account_that_the_authority_forgot_is_opened_again_once() {
     assert_eq!(authority.accounts, 2);
     let mut authority = Authority::with(&[("new order", 1, forget), ("new order", 2, forget)]);
     assert_eq!(obtain(&mut authority).unwrap_err().class, FailureClass::Account);
+}
+
+/// A change of keys was cut short: nobody here knows which of the two is in force. Authorities say "malformed" then.
+#[test]
+fn of_two_keys_the_one_in_force_is_found_and_none_is_lost() {
+    let keys = [AccountKey::generate().unwrap(), AccountKey::generate().unwrap()];
+    let [first, second] = [0, 1].map(|at: usize| keys[at].thumbprint());
+    let account = || Some("https://ca/account/1".to_owned());
+    let session = || {
+        let [key, spare] = keys.clone();
+        Session::new(session_settings(), key, Some(spare), account())
+    };
+    let obtain = |authority: &mut Authority, session: &mut Session| {
+        let mut order = Order::new(attempt(), vec![ChallengeKind::Http01], None);
+        run(authority, &mut order, session)
+    };
+    for kind in ["malformed", "unauthorized"] {
+        let refuse: fn(&mut Response) = match kind {
+            "malformed" => |response| problem(response, 400, "malformed"),
+            _ => |response| problem(response, 403, "unauthorized"),
+        };
+        let mut found = session();
+        obtain(&mut Authority::with(&[("new order", 1, refuse)]), &mut found).unwrap();
+        assert_eq!(found.key().thumbprint(), second, "{kind}");
+        assert!(found.spare().is_none(), "{kind}: it is certain now");
+
+        // It was not the key.
+        let mut kept = session();
+        let both = [("new order", 1, refuse), ("new order", 2, refuse)];
+        obtain(&mut Authority::with(&both), &mut kept).unwrap_err();
+        assert_eq!(kept.key().thumbprint(), first, "{kind}");
+        assert_eq!(kept.spare().unwrap().thumbprint(), second, "{kind}");
+    }
+    let mut unharmed = session();
+    obtain(&mut Authority::default(), &mut unharmed).unwrap();
+    assert_eq!(unharmed.key().thumbprint(), first);
 }
 
 #[test]
