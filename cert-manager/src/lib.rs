@@ -103,6 +103,7 @@ mod pem;
 pub mod presets;
 #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
 mod record;
+mod regular_file;
 mod resolver;
 pub mod storage;
 mod text;

@@ -33,7 +33,10 @@ async fn what_is_no_file_is_set_aside_and_the_rest_serves() {
     store.put(&key("a/good"), b"good", None).await.unwrap();
     fs::create_dir_all(folder.path().join("a/folder/inside")).unwrap();
     fs::write(folder.path().join("a/large"), vec![0; (1 << 20) + 1]).unwrap();
-    for name in ["a/folder", "a/large"] {
+    // A pipe would keep its reader waiting.
+    let pipe = folder.path().join("a/pipe");
+    assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    for name in ["a/folder", "a/large", "a/pipe"] {
         let error = store.get(&key(name)).await.unwrap_err();
         let StorageError::Damaged { key: named, version, .. } = error else { panic!("{error:?}") };
         assert_eq!(named, name);
@@ -44,7 +47,7 @@ async fn what_is_no_file_is_set_aside_and_the_rest_serves() {
     }
     let mut names = store.list("").await.unwrap();
     names.sort_unstable();
-    assert_eq!(names, ["a/folder", "a/good", "a/large"].map(key));
+    assert_eq!(names, ["a/folder", "a/good", "a/large", "a/pipe"].map(key));
 }
 
 /// The process that counts. It does nothing unless the test below starts it.

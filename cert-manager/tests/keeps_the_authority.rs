@@ -177,6 +177,30 @@ fn a_left_over_temporary_file_is_no_obstacle() {
     assert_eq!(fs::read(folder.path().join(left_over)).unwrap(), b"half");
 }
 
+/// Keys may lie in them.
+#[test]
+fn what_killed_processes_left_behind_is_removed_some_minutes_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("certificates");
+    fs::create_dir(&inside).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "files are dated by the real clock")]
+    let now = SystemTime::now();
+    for (name, minutes) in [(".new-7-0", 11), (".new-7-1", 9), ("new-7-2", 11), (".hidden", 11)] {
+        for at in [folder.path(), &inside] {
+            fs::write(at.join(name), "half").unwrap();
+            let written = now - Duration::from_secs(minutes * 60);
+            let file = fs::File::options().write(true).open(at.join(name)).unwrap();
+            file.set_modified(written).unwrap();
+        }
+    }
+    let _store = DirectoryStore::open(folder.path()).unwrap();
+    for at in [folder.path(), &inside] {
+        let there = |name: &str| at.join(name).exists();
+        assert!(!there(".new-7-0"), "{}", at.display());
+        assert!(there(".new-7-1") && there("new-7-2") && there(".hidden"), "{}", at.display());
+    }
+}
+
 #[test]
 fn only_a_self_signed_authority_is_taken() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pem");

@@ -13,6 +13,7 @@ const LAYERS: &[&str] = &[
     "text",
     "name",
     "pem",
+    "regular_file",
     "key",
     "kept_key",
     "key_pair",

@@ -13,6 +13,7 @@ use crate::{
     certificate::Certificate,
     digest::sha256,
     error::{Error, Kind},
+    regular_file,
 };
 
 /// A chain and a key in two files, which may be one and the same, and what was read from them.
@@ -110,13 +111,7 @@ impl FilePair {
     }
 
     fn read(&self) -> Result<Texts, Error> {
-        let read = |path: &Path| {
-            let metadata = fs::metadata(path)?;
-            if metadata.len() > MAX_FILE_BYTES {
-                return Err(io::ErrorKind::FileTooLarge.into());
-            }
-            fs::read(path).map(Zeroizing::new)
-        };
+        let read = |path: &Path| regular_file::read(path, MAX_FILE_BYTES).map(|(text, _)| text);
         let failed = |path: &Path, source| {
             Error::from(Kind::Store { doing: "read", path: path.to_owned(), source })
         };
@@ -267,6 +262,29 @@ mod tests {
         same(two.key_pem().expose(), &key);
         let found = (0..61).find_map(|_| case.serial());
         assert_eq!(found, Some(two.serial().to_string()));
+    }
+
+    /// Pipes without a writer, devices without an end.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_refused_and_not_waited_for() {
+        let mut case = Case::new();
+        let one = issue();
+        case.write("key.pem", one.key_pem().expose());
+        let chain = case.folder.path().join("chain.pem");
+        std::os::unix::fs::symlink("/dev/zero", &chain).unwrap();
+        assert!(matches!(case.poll(), Polled::Refused(error) if error.is_store()));
+        fs::remove_file(&chain).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&chain).status();
+        assert!(made.expect("`mkfifo` is installed").success());
+        case.pair = FilePair::new(chain.clone(), case.folder.path().join("key.pem"));
+        assert!(matches!(case.poll(), Polled::Refused(error) if error.is_store()));
+        fs::remove_file(&chain).unwrap();
+        case.write("chain.pem", &"x".repeat(1024 * 1024 + 1));
+        case.pair = FilePair::new(chain, case.folder.path().join("key.pem"));
+        assert!(matches!(case.poll(), Polled::Refused(error) if error.is_store()));
+        case.write("chain.pem", &one.chain_pem());
+        assert_eq!(case.serial(), Some(one.serial().to_string()));
     }
 
     #[cfg(unix)]

@@ -1,6 +1,6 @@
 use std::{
     fs, io,
-    io::{Read, Write},
+    io::Write,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, Kind, StorageError},
+    regular_file,
     storage::{
         Entry, Found, Key, MAX_VALUE_BYTES, Storage, Version, Work, check_size, key::QUARANTINE,
     },
@@ -47,10 +48,12 @@ use crate::{
 pub struct DirectoryStore(Arc<Folder>);
 
 impl DirectoryStore {
-    /// Opens a folder, making it if it does not exist.
+    /// Opens a folder, making it if it does not exist. Temporary files of processes that were killed, which may hold
+    /// keys, are removed: those older than 10 minutes.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
         create_folder(&root)?;
+        sweep(&root);
         Ok(Self(Arc::new(Folder { root, temporary: AtomicU64::new(0) })))
     }
 
@@ -306,7 +309,7 @@ impl Folder {
         loop {
             let number = self.temporary.fetch_add(1, Ordering::Relaxed);
             // Objects never begin with a dot, so the two cannot meet.
-            let path = folder.join(format!(".new-{}-{number}", std::process::id()));
+            let path = folder.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
             match private_file().create_new(true).open(&path) {
                 Ok(file) => return Ok((path, file)),
                 // Left behind by a process of the same number that died.
@@ -328,21 +331,12 @@ impl Folder {
 }
 
 fn read(path: &Path) -> Result<Option<Entry>, Error> {
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
+    let (value, metadata) = match regular_file::read(path, MAX_VALUE_BYTES as u64) {
+        Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(failed("open", path)(source)),
+        Err(source) => return Err(failed("read", path)(source)),
     };
-    let metadata = file.metadata().map_err(failed("read", path))?;
     warn_if_open_to_others(&metadata, path);
-    let limit = MAX_VALUE_BYTES as u64 + 1;
-    // Sized at once, so that no half-read copy of a key stays behind after growing.
-    let size = usize::try_from(metadata.len().min(limit)).unwrap_or_default() + 1;
-    let mut value = Zeroizing::new(Vec::with_capacity(size));
-    file.take(limit).read_to_end(&mut value).map_err(failed("read", path))?;
-    if value.len() > MAX_VALUE_BYTES {
-        return Err(failed("read", path)(io::ErrorKind::FileTooLarge.into()));
-    }
     Ok(Some(Entry { value, version: version(&metadata) }))
 }
 
@@ -373,6 +367,25 @@ fn list(at: &Path, name: &str, below: &str, keys: &mut Vec<Key>) -> Result<(), E
         }
     }
     Ok(())
+}
+
+/// Removes what processes left behind that were killed while they wrote. That it fails keeps nobody from working.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (Ok(file_type), path) = (entry.file_type(), entry.path()) else { continue };
+        if file_type.is_dir() {
+            sweep(&path);
+        }
+        let is_temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
+        if !file_type.is_file() || !is_temporary {
+            continue;
+        }
+        let written = entry.metadata().and_then(|it| it.modified()).ok();
+        let age = written.and_then(|at| now().duration_since(at).ok());
+        if age.is_some_and(|age| age > LONGEST_WRITE) && fs::remove_file(&path).is_ok() {
+            tracing::debug!(path = %path.display(), "removed what a killed process had left behind");
+        }
+    }
 }
 
 fn not_set_aside(name: &str) -> Result<Key, Error> {
@@ -453,6 +466,12 @@ fn warn_if_open_to_others(metadata: &fs::Metadata, path: &Path) {
     #[cfg(not(unix))]
     let _ = (metadata, path);
 }
+
+/// Objects never begin so.
+const TEMPORARY: &str = ".new-";
+
+/// Writers take milliseconds, and seconds where the disk is slow.
+const LONGEST_WRITE: Duration = Duration::from_secs(600);
 
 /// More broken copies of one object than this want a person's eyes, not more copies.
 const MAX_QUARANTINED: u32 = 1000;
