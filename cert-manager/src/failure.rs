@@ -60,10 +60,10 @@ impl FailureClass {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.kind.is_empty() { "error" } else { &self.kind };
-        write!(f, "{kind}: {}", excerpt(&self.detail))?;
+        write!(f, "{}: {}", excerpt(kind), excerpt(&self.detail))?;
         for sub in &self.subproblems {
             let name = sub.identifier.as_ref().map_or("?", |identifier| &identifier.value);
-            write!(f, "; {name}: {}: {}", sub.kind, excerpt(&sub.detail))?;
+            write!(f, "; {}: {}: {}", excerpt(name), excerpt(&sub.kind), excerpt(&sub.detail))?;
         }
         Ok(())
     }
@@ -137,9 +137,13 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// No more of somebody else's words than a line of a log holds.
+/// No more of somebody else's words than a line of a log holds, and none that end the line, move a terminal's cursor
+/// or turn the direction of writing.
 pub(crate) fn excerpt(text: &str) -> String {
-    let is_shown = |c: &char| !c.is_control();
+    let is_shown = |c: &char| {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        !c.is_control() && !turns
+    };
     text.chars().filter(is_shown).take(MAX_DETAIL_CHARACTERS).collect()
 }
 

@@ -418,7 +418,7 @@ impl Order {
         });
         match (reason, self.resource.authorizations.get(self.authorizations.len())) {
             (Some(mut problem), _) => {
-                problem.shorten();
+                problem.clean();
                 Err(Failure {
                     problem: Some(problem),
                     ..Failure::new(FailureClass::Validation, "validate the names")

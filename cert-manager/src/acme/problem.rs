@@ -20,16 +20,22 @@ impl Problem {
                 text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
             Self { detail: excerpt(line.trim()), ..Self::default() }
         });
-        problem.shorten();
+        problem.clean();
         problem
     }
 
-    pub(crate) fn shorten(&mut self) {
-        for kind in std::iter::once(&mut self.kind)
-            .chain(self.subproblems.iter_mut().map(|it| &mut it.kind))
-        {
-            if let Some(short) = kind.strip_prefix(NAMESPACE) {
-                *kind = short.to_owned();
+    /// Bounds what an authority sent, and takes out what does not belong into a line of text. Kinds lose what
+    /// they all begin with.
+    pub(crate) fn clean(&mut self) {
+        self.detail = excerpt(&self.detail);
+        self.kind = kind(&self.kind);
+        self.subproblems.truncate(MAX_SUBPROBLEMS);
+        for sub in &mut self.subproblems {
+            sub.detail = excerpt(&sub.detail);
+            sub.kind = kind(&sub.kind);
+            if let Some(identifier) = &mut sub.identifier {
+                identifier.kind = excerpt(&identifier.kind);
+                identifier.value = excerpt(&identifier.value);
             }
         }
     }
@@ -85,6 +91,8 @@ fn classify(status: u16, kind: &str) -> FailureClass {
     }
 }
 
+/// Of 100 names, the first ones tell enough.
+const MAX_SUBPROBLEMS: usize = 10;
 const NAMESPACE: &str = "urn:ietf:params:acme:error:";
 
 #[cfg(test)]
@@ -132,6 +140,24 @@ mod tests {
         assert_eq!(seconds(failure(503, "", None)), Some(60));
         assert_eq!(seconds(failure(503, "", Some("9999999999"))), Some(259_200));
         assert_eq!(seconds(failure(400, "", None)), None);
+    }
+
+    #[test]
+    fn nothing_that_a_stranger_sends_forges_a_line_or_fills_a_log() {
+        let evil = r"\u001b[2J\n2026-01-01 INFO forged\u202e".to_owned() + &"x".repeat(2_000);
+        let name = format!(r#"{{"type":"{evil}","value":"{evil}"}}"#);
+        let sub = format!(r#"{{"type":"{evil}","detail":"{evil}","identifier":{name}}}"#);
+        let subs = vec![sub; 50].join(",");
+        let body = format!(r#"{{"type":"{evil}","detail":"{evil}","subproblems":[{subs}]}}"#);
+        let failure = failure(400, &body, None);
+        let problem = failure.problem.clone().unwrap();
+        assert!(problem.kind.contains("forged"), "{problem:?}");
+        for text in [failure.to_string(), problem.kind, format!("{:?}", problem.subproblems)] {
+            assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text}");
+            assert!(!text.contains(r"\u{1b}") && !text.contains(r"\n"), "{text}");
+            assert!(text.len() < 25_000, "{}", text.len());
+        }
+        assert!(failure.to_string().len() < 25_000);
     }
 
     #[test]

@@ -312,7 +312,10 @@ impl Desk {
         });
         let name = name.escape_debug();
         match failed {
-            Some(failed) => bail!("there is no certificate for `{name}` yet: {}", failed.error),
+            // An authority's own words may hold anything.
+            Some(failed) => {
+                bail!("there is no certificate for `{name}` yet: {}", failed.error.escape_debug())
+            }
             None if wanted.iter().any(|names| carries(names)) => {
                 bail!("there is no certificate for `{name}` yet: an edge orders it when it starts")
             }
@@ -344,7 +347,7 @@ fn in_words(report: &Report) -> String {
         None => String::new(),
     };
     let serial = report.serial.as_deref().unwrap_or_default();
-    let error = report.error.as_deref().unwrap_or_default();
+    let error = report.error.as_deref().unwrap_or_default().escape_debug();
     let rest = match report.outcome {
         "noted" => format!(
             "noted for {names}: no edge is at work with this state directory; the next one to start \
@@ -373,3 +376,24 @@ fn name_of(stored: &Stored) -> String {
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_an_authority_move_no_cursor() {
+        let report = Report {
+            names: vec!["a.test".to_owned()],
+            outcome: "failed",
+            revoked: None,
+            old_serial: "1".to_owned(),
+            serial: None,
+            until: "tomorrow".to_owned(),
+            error: Some("x\u{1b}[2J\nforged".to_owned()),
+        };
+        let text = in_words(&report);
+        assert!(!text.contains('\u{1b}') && !text.contains("\nforged"), "{text}");
+        assert!(text.contains("forged"), "{text}");
+    }
+}

@@ -135,7 +135,7 @@ impl fmt::Display for Listing {
             [
                 line.names.join(","),
                 line.state.to_owned(),
-                or_none(&line.issuer),
+                line.issuer.as_deref().map_or("-".into(), |it| it.escape_debug().to_string()),
                 or_none(&line.serial),
                 or_none(&line.until),
                 or_none(&line.next_attempt),
@@ -150,12 +150,12 @@ impl fmt::Display for Listing {
         for line in &self.certificates {
             if let Some(LastError { error, issuer, at }) = &line.last_error {
                 // An authority's own words may hold anything.
-                let error = error.escape_debug();
+                let (error, issuer) = (error.escape_debug(), issuer.escape_debug());
                 writeln!(f, "{}: {issuer} at {at}: {error}", line.names.join(","))?;
             }
         }
         for Unreadable { key, error } in &self.unreadable {
-            writeln!(f, "unreadable: {key}: {error}")?;
+            writeln!(f, "unreadable: {key}: {}", error.escape_debug())?;
         }
         if !self.edge_at_work {
             writeln!(f, "no edge is at work with this state directory: nothing is renewed")?;
@@ -168,4 +168,29 @@ fn texts(names: &[Name]) -> Vec<String> {
     let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
     names.sort_unstable();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_an_authority_move_no_cursor() {
+        let evil = || "x\u{1b}[2J\nforged".to_owned();
+        let last_error = LastError { error: evil(), issuer: evil(), at: "now".to_owned() };
+        let line = Line {
+            names: vec!["a.test".to_owned()],
+            state: "missing",
+            issuer: Some(evil()),
+            serial: None,
+            until: None,
+            next_attempt: None,
+            last_error: Some(last_error),
+        };
+        let unreadable = vec![Unreadable { key: "certificates/x".to_owned(), error: evil() }];
+        let listing = Listing { edge_at_work: true, certificates: vec![line], unreadable };
+        let text = listing.to_string();
+        assert!(!text.contains('\u{1b}') && !text.contains("\nforged"), "{text}");
+        assert_eq!(text.matches("forged").count(), 4, "{text}");
+    }
 }
