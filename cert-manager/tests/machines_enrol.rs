@@ -303,24 +303,30 @@ async fn renewal_ends_with_the_certificate() {
 
 /// The next intermediate is in use while leaves of the old one are.
 #[tokio::test]
-async fn machines_of_the_old_intermediate_are_let_in_beside_those_of_the_new_one() {
+async fn machines_of_the_old_intermediate_are_renewed_by_the_new_one_that_knows_it() {
     let now = SystemTime::now();
     let root = PrivateCa::generate("Test root", now).unwrap();
     let roots = [root.root_der().clone()];
     let verifier = ClientVerifier::new(&roots, DenyList::new(), presets::provider()).unwrap();
     let acceptor = server(&root, verifier);
-    for year in ["2026", "2027"] {
-        let intermediate = Intermediate::issue(&root, "Test", now).unwrap();
-        let key = PrivateKey::generate().unwrap();
-        let signed =
-            intermediate.sign(&request(&key), &Grant::client(CLIENT).unwrap(), now).unwrap();
-        // Both have one name, so a leaf of the old is renewed by the new.
-        let enrolment = Enrolment::new(
-            Arc::new(MemoryStore::new()),
-            Intermediate::issue(&root, "Test", now).unwrap(),
-        );
-        let connector = client(&root, &signed, &key);
-        assert!(renew_over_tls(&connector, &acceptor, &enrolment, &key).await.is_some(), "{year}");
+    // A name says nothing: that of a stranger may be the same.
+    for (old_name, new_name) in [("Example 2026", "Example 2027"), ("Example", "Example")] {
+        let issue = |name| Intermediate::issue(&root, name, now).unwrap();
+        let (old, new, stranger) = (issue(old_name), issue(new_name), issue(new_name));
+        let enrolment = Enrolment::new(Arc::new(MemoryStore::new()), new);
+        let enrolment = enrolment.earlier([old.certificate().clone()]);
+        for (signer, is_renewed) in [(&old, true), (&stranger, false)] {
+            let key = PrivateKey::generate().unwrap();
+            let signed = signer.sign(&request(&key), &Grant::client(CLIENT).unwrap(), now).unwrap();
+            let connector = client(&root, &signed, &key);
+            let renewed = renew_over_tls(&connector, &acceptor, &enrolment, &key).await;
+            assert_eq!(renewed.is_some(), is_renewed, "{old_name}");
+            // What follows is of the new one.
+            let Some(renewed) = renewed else { continue };
+            let connector = client(&root, &renewed, &key);
+            assert!(renew_over_tls(&connector, &acceptor, &enrolment, &key).await.is_some());
+            assert_ne!(renewed.chain[1], signed.chain[1]);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustls::pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
 use zeroize::Zeroizing;
 
 use super::{
@@ -31,13 +32,25 @@ use crate::{
 pub struct Enrolment {
     storage: Arc<dyn Storage>,
     intermediate: Intermediate,
+    /// Certificates of those that signed before.
+    earlier: Vec<CertificateDer<'static>>,
     denied: DenyList,
 }
 
 impl Enrolment {
     /// Keeps tokens in this storage and signs with this intermediate.
     pub fn new(storage: Arc<dyn Storage>, intermediate: Intermediate) -> Self {
-        Self { storage, intermediate, denied: DenyList::new() }
+        Self { storage, intermediate, earlier: Vec::new(), denied: DenyList::new() }
+    }
+
+    /// Renews what these intermediates signed as well: those before this one, until their last leaf has ended.
+    #[must_use]
+    pub fn earlier(
+        mut self,
+        certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+    ) -> Self {
+        self.earlier.extend(certificates);
+        self
     }
 
     /// Renews nothing that is in this list. Give the one that [`ClientVerifier`](super::ClientVerifier) has.
@@ -118,11 +131,13 @@ impl Enrolment {
     /// Signs anew for whoever has a certificate: the same identity and life, with the key of the request.
     ///
     /// `peer` is the certificate that the client showed in the handshake, which
-    /// [`ClientVerifier`](super::ClientVerifier) has verified. Nothing here checks its signature.
+    /// [`ClientVerifier`](super::ClientVerifier) has verified: that the client has its key, and that no authority above it
+    /// has ended. Here it must be signed by this intermediate, or by one of the [`earlier`](Self::earlier) ones, whatever
+    /// their names are.
     ///
     /// # Errors
     ///
-    /// [`Error::is_refused_request`]: it has ended, was denied, or is not of this authority.
+    /// [`Error::is_refused_request`]: it has ended, was denied, or none of these signed it.
     pub fn renew(
         &self,
         peer: &CertificateDer<'_>,
@@ -141,7 +156,8 @@ impl Enrolment {
         if self.denied.is_denied(&Serial::of(parsed.raw_serial())) {
             return Err(refused("the certificate is denied"));
         }
-        if !self.intermediate.is_issuer_of(parsed.issuer().as_raw()) {
+        let mut known = self.earlier.iter().chain([self.intermediate.certificate()]);
+        if !known.any(|issuer| has_signed(issuer, &parsed)) {
             return Err(refused("the certificate is of another authority"));
         }
         let life = ends.duration_since(begins).unwrap_or_default() + Duration::from_secs(1);
@@ -191,6 +207,13 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
     }
+}
+
+fn has_signed(issuer: &CertificateDer<'_>, leaf: &X509Certificate<'_>) -> bool {
+    certificate::parse(0, issuer).is_ok_and(|issuer| {
+        issuer.subject() == leaf.issuer()
+            && leaf.verify_signature(Some(issuer.public_key())).is_ok()
+    })
 }
 
 /// A hash names it, so that neither the storage nor the time that looking takes tells anything of tokens.

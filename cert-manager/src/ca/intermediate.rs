@@ -22,12 +22,12 @@ use crate::{
 /// An authority below a root: it signs leaves for machines, and no other authority.
 ///
 /// Its key is P-256, its life a year, its path length 0. Make the next one when [`is_due`](Self::is_due) says so; what
-/// the old one signed stays good until it ends, since verifiers trust the root and leaves bring their intermediate.
+/// the old one signed stays good until it ends, since verifiers trust the root and leaves bring their intermediate; tell
+/// [`Enrolment::earlier`](super::Enrolment::earlier) of the old one, so that it is renewed.
 pub struct Intermediate {
     provider: Arc<CryptoProvider>,
     key: PrivateKey,
     certificate: CertificateDer<'static>,
-    subject: Box<[u8]>,
     not_before: SystemTime,
     not_after: SystemTime,
     issuer: rcgen::Issuer<'static, KeyPair>,
@@ -82,7 +82,7 @@ impl Intermediate {
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, Error> {
         let signer = KeyPair::new(&key, &provider)?;
-        let (subject, not_before, not_after) = {
+        let (not_before, not_after) = {
             let parsed = certificate::parse(0, &certificate)?;
             if parsed.public_key().raw != signer.spki.as_ref() {
                 return Err(Kind::KeyMismatch.into());
@@ -97,12 +97,12 @@ impl Intermediate {
             }
             let validity = parsed.validity();
             let times = [validity.not_before, validity.not_after].map(certificate::to_system_time);
-            (parsed.subject().as_raw().into(), times[0], times[1])
+            (times[0], times[1])
         };
         let issuer = rcgen::Issuer::from_ca_cert_der(&certificate, signer).map_err(|source| {
             Kind::Issue { doing: "read the intermediate's certificate", source }
         })?;
-        Ok(Self { provider, key, certificate, subject, not_before, not_after, issuer })
+        Ok(Self { provider, key, certificate, not_before, not_after, issuer })
     }
 
     /// Its certificate.
@@ -154,11 +154,6 @@ impl Intermediate {
             (Serial::of(parsed.raw_serial()), not_after)
         };
         Ok(Signed { chain: vec![leaf, self.certificate.clone()], serial, not_after })
-    }
-
-    /// Whether this intermediate, or one of the same name, is named as the issuer.
-    pub(super) fn is_issuer_of(&self, issuer: &[u8]) -> bool {
-        *self.subject == *issuer
     }
 }
 
