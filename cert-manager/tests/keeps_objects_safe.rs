@@ -27,6 +27,30 @@ async fn a_file_edited_by_hand_is_a_new_version() {
 }
 
 #[tokio::test]
+async fn an_object_that_was_dated_in_the_future_and_is_gone_has_no_successor_from_the_past() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::open(folder.path()).unwrap();
+    let future = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5_000_000_000);
+    for name in ["a/deleted", "a/aside"] {
+        let now = store.put(&key(name), b"one", None).await.unwrap();
+        let file = fs::File::options().write(true).open(folder.path().join(name)).unwrap();
+        file.set_modified(future).unwrap();
+        let gone = store.get(&key(name)).await.unwrap().unwrap().version;
+        assert!(gone > now);
+        if name == "a/aside" {
+            store.set_aside(&key(name), gone).await.unwrap();
+        } else {
+            store.delete(&key(name), gone).await.unwrap();
+        }
+        // Another process knows no more than the folder.
+        let store = DirectoryStore::open(folder.path()).unwrap();
+        let next = store.put(&key(name), b"two", None).await.unwrap();
+        assert!(next > gone, "{name}: {next} after {gone}");
+        fs::remove_file(folder.path().join(".lock")).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_file_is_set_aside_and_the_rest_serves() {
     let folder = tempfile::tempdir().unwrap();
     let store = DirectoryStore::open(folder.path()).unwrap();

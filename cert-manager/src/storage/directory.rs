@@ -26,7 +26,8 @@ use crate::{
 ///
 /// As a [`Storage`], the version of an object is its file's time of change, in microseconds, which each write sets to one
 /// greater than before; whoever edits a file by hand makes a new version. Writers of all processes take turns by a lock on
-/// the file `.lock` (`flock`; elsewhere than on Unix, one process only may write). Do not share the folder over NFS.
+/// the file `.lock` (`flock`; elsewhere than on Unix, one process only may write), whose own time is the greatest version of all
+/// objects that went, so that their successors come after them. Do not share the folder over NFS.
 ///
 /// Its own calls, such as [`DirectoryStore::load`], do the same without `async` and without versions.
 ///
@@ -252,8 +253,10 @@ impl Folder {
         if !is_wanted(found) {
             return Ok(None);
         }
-        if let Some(found) = found.filter(|found| found.number() >= next) {
-            next = found.number() + 1;
+        // This one was dated before its turn: another may have come since, and may even be gone again.
+        let last = found.map_or_else(|| self.last_gone(&turn), Ok)?;
+        if last.number() >= next {
+            next = last.number() + 1;
             date(next)?;
         }
         let kept = file.metadata().map_err(failed("read", temporary))?;
@@ -271,10 +274,13 @@ impl Folder {
     }
 
     /// Says whether there was one that is wanted to go.
-    fn remove(&self, key: &Key, is_wanted: impl FnOnce(Version) -> bool) -> Result<bool, Error> {
+    fn remove(&self, key: &Key, is_wanted: impl Fn(Version) -> bool) -> Result<bool, Error> {
         let path = self.path(key);
         let turn = self.lock()?;
-        let Some(true) = found(&path)?.map(is_wanted) else { return Ok(false) };
+        let Some(version) = found(&path)?.filter(|version| is_wanted(*version)) else {
+            return Ok(false);
+        };
+        self.note_gone(&turn, version)?;
         fs::remove_file(&path).map_err(failed("remove", &path))?;
         drop(turn);
         sync_folder(path.parent().unwrap_or(&self.root))?;
@@ -285,13 +291,16 @@ impl Folder {
     fn move_aside(
         &self,
         key: &Key,
-        is_wanted: impl FnOnce(Version) -> bool,
+        is_wanted: impl Fn(Version) -> bool,
     ) -> Result<Option<PathBuf>, Error> {
         let path = self.path(key);
         let folder = self.root.join(QUARANTINE);
         create_folder(&folder)?;
-        let _turn = self.lock()?;
-        let Some(true) = found(&path)?.map(is_wanted) else { return Ok(None) };
+        let turn = self.lock()?;
+        let Some(version) = found(&path)?.filter(|version| is_wanted(*version)) else {
+            return Ok(None);
+        };
+        self.note_gone(&turn, version)?;
         let flat = key.as_str().replace('/', "__");
         for attempt in 0..MAX_QUARANTINED {
             let target = folder.join(format!("{flat}.{attempt}"));
@@ -319,9 +328,24 @@ impl Folder {
         }
     }
 
+    /// An object with this version goes: the next one of its name has to come after it. The lock file's time remembers the
+    /// last of all that went.
+    fn note_gone(&self, turn: &fs::File, version: Version) -> Result<(), Error> {
+        if self.last_gone(turn)? < version {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_micros(version.number());
+            turn.set_modified(time).map_err(failed("date", &self.root.join(LOCK)))?;
+        }
+        Ok(())
+    }
+
+    fn last_gone(&self, turn: &fs::File) -> Result<Version, Error> {
+        let metadata = turn.metadata().map_err(failed("look at", &self.root.join(LOCK)))?;
+        Ok(version(&metadata))
+    }
+
     /// Waits for the turn, among all processes. It ends when the file is closed, by whatever end.
     fn lock(&self) -> Result<fs::File, Error> {
-        let path = self.root.join(".lock");
+        let path = self.root.join(LOCK);
         let file = private_file().create(true).open(&path).map_err(failed("open", &path))?;
         #[cfg(unix)]
         rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
@@ -475,3 +499,4 @@ const LONGEST_WRITE: Duration = Duration::from_secs(600);
 
 /// More broken copies of one object than this want a person's eyes, not more copies.
 const MAX_QUARANTINED: u32 = 1000;
+const LOCK: &str = ".lock";
