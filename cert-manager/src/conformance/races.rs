@@ -159,19 +159,19 @@ async fn take_turns(
         Box::pin(async move {
             loop {
                 pause().await;
+                let last = || last_token.lock().unwrap_or_else(PoisonError::into_inner);
+                // Two that take at once may be told in any order.
+                let before = *last();
                 let taken = Lease::take(store, lease, "party", LIFE, now()).await;
                 let Taken::Held(held) = taken.map_err(failed("take a lease"))? else {
                     // Time passes while somebody waits.
                     minutes.fetch_add(1, Ordering::Relaxed);
                     continue;
                 };
-                {
-                    let mut last = last_token.lock().unwrap_or_else(PoisonError::into_inner);
-                    let token = held.token();
-                    let has_grown = token > *last;
-                    ensure(has_grown, || format!("token {token} does not come after {last}"))?;
-                    *last = token;
-                }
+                let token = held.token();
+                ensure(token > before, || format!("token {token} does not come after {before}"))?;
+                let greatest = token.max(*last());
+                *last() = greatest;
                 // Whoever takes over writes first, so that what a late holder expects is gone.
                 let (version, number) = read_number(store, work).await?;
                 let value = number.to_string();
