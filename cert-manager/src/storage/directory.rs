@@ -267,8 +267,7 @@ impl Folder {
             ));
         }
         fs::rename(temporary, path).map_err(failed("replace", path))?;
-        // The order of the files is settled; others need not wait for the disk.
-        drop(turn);
+        // The turn lasts until this one is told: else whoever comes next may be told first, and a lease's tokens seem to fall.
         sync_folder(path.parent().unwrap_or(&self.root))?;
         Ok(Some(Version::new(next)))
     }
@@ -282,7 +281,6 @@ impl Folder {
         };
         self.note_gone(&turn, version)?;
         fs::remove_file(&path).map_err(failed("remove", &path))?;
-        drop(turn);
         sync_folder(path.parent().unwrap_or(&self.root))?;
         Ok(true)
     }
