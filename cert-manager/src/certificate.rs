@@ -10,7 +10,7 @@ use rustls::{
     pki_types::CertificateDer,
     sign::{CertifiedKey, SigningKey},
 };
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, time::ASN1Time};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
 
 use crate::{
     error::{Error, Kind},
@@ -378,7 +378,8 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
-pub(crate) fn to_system_time(time: ASN1Time) -> SystemTime {
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+pub(crate) fn to_system_time(time: x509_parser::time::ASN1Time) -> SystemTime {
     from_seconds(time.timestamp())
 }
 

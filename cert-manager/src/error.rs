@@ -216,7 +216,7 @@ pub enum NameError {
 
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(
-    not(all(feature = "acme", any(feature = "ring", feature = "aws-lc-rs"))),
+    not(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs"))),
     expect(dead_code, reason = "some kinds come from issuers only")
 )]
 pub(crate) enum Kind {

@@ -32,7 +32,10 @@ impl PrivateKey {
     /// If the system has no randomness to give.
     #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
     #[cfg_attr(docsrs, doc(cfg(any(feature = "ring", feature = "aws-lc-rs"))))]
-    #[expect(clippy::disallowed_methods, reason = "the system's randomness is what it is for")]
+    #[cfg_attr(
+        feature = "ring",
+        expect(clippy::disallowed_methods, reason = "the system's randomness is what it is for")
+    )]
     pub fn generate() -> Result<Self, Error> {
         #[cfg(not(feature = "ring"))]
         use aws_lc_rs::{rand::SystemRandom, signature};

@@ -380,6 +380,7 @@ pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(12 * 3600);
 /// No authority is obeyed for longer; a wrong clock may have noted such a time.
 const LONGEST_HOLD: Duration = Duration::from_secs(3 * 86_400);
 /// Between two orders of a certificate that is due as soon as it comes, however short its life is.
+#[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// Between attempts that cannot wait.
 const CRITICAL_RETRY: Duration = Duration::from_secs(60);
