@@ -27,6 +27,7 @@
 //! ```
 
 mod directory;
+mod folder;
 mod key;
 mod lease;
 mod memory;

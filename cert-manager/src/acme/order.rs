@@ -1,5 +1,8 @@
 //! One order, from names to a chain, as a state machine.
 
+mod authorizations;
+mod chain;
+
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
@@ -7,10 +10,10 @@ use serde_json::json;
 use crate::{
     acme::{
         attempt::Attempt,
-        challenge::{Challenge, ChallengeKind},
+        challenge::ChallengeKind,
         http::{Request, Response},
         renewal::time,
-        resource::{Authorization, Offer, Order as Resource},
+        resource::{Authorization, Order as Resource},
         session::{Call, Goal, Handled, Session, To},
         wait::between_looks,
     },
@@ -315,81 +318,6 @@ impl Order {
         Ok(())
     }
 
-    fn read_next_authorization(
-        &mut self,
-        session: &Session,
-        now: SystemTime,
-    ) -> Result<(), Failure> {
-        if let Some(url) = self.resource.authorizations.get(self.authorizations.len()) {
-            self.state =
-                State::Send(Goal::read(url, "read an authorization"), Expect::Authorization);
-            return Ok(());
-        }
-        let pending: Vec<_> =
-            self.authorizations.iter().filter(|it| it.status == "pending").collect();
-        let thumbprint = session.key().thumbprint();
-        let mut challenges = Vec::new();
-        let mut to_start = Vec::new();
-        for authorization in &pending {
-            let name = &authorization.identifier.value;
-            // Nothing is shown in the name of what was not ordered.
-            if !self.attempt.names.iter().any(|it| it.trim_start_matches("*.") == name) {
-                let words = "an authorization is for a name that was not ordered";
-                return Err(Failure::because(FailureClass::Rejected, "choose a challenge", words));
-            }
-            let (kind, offer) = self.choose(authorization)?;
-            if offer.status == "pending" {
-                to_start.push(offer.url.clone());
-            }
-            challenges.push(Challenge {
-                kind,
-                name: authorization.identifier.value.clone(),
-                token: offer.token.clone(),
-                key_authorization: format!("{}.{thumbprint}", offer.token),
-            });
-        }
-        to_start.reverse();
-        self.to_start = to_start;
-        if challenges.is_empty() {
-            // All are valid already; the order follows.
-            self.wait(None, now);
-        } else {
-            self.attempt.challenges = challenges;
-            // Whoever comes after a crash must know what to take away.
-            self.state = State::Store(Box::new(State::Show));
-        }
-        Ok(())
-    }
-
-    /// The challenge by which a name is shown to be ours.
-    fn choose<'a>(
-        &self,
-        authorization: &'a Authorization,
-    ) -> Result<(ChallengeKind, &'a Offer), Failure> {
-        let of_kind = |kind: ChallengeKind| {
-            let mut offers = authorization.challenges.iter();
-            let offer =
-                offers.find(|offer| offer.kind == kind.as_str() && is_token(&offer.token))?;
-            Some((kind, offer))
-        };
-        let usable =
-            |kind: &&ChallengeKind| !authorization.wildcard || **kind == ChallengeKind::Dns01;
-        self.kinds.iter().filter(usable).find_map(|kind| of_kind(*kind)).ok_or_else(|| {
-            let offered: Vec<_> =
-                authorization.challenges.iter().map(|offer| offer.kind.as_str()).collect();
-            let star = if authorization.wildcard { "*." } else { "" };
-            Failure::because(
-                FailureClass::Rejected,
-                "choose a challenge",
-                format!(
-                    "`{star}{}` can be validated by {}, none of which is set up here",
-                    authorization.identifier.value,
-                    offered.join(", ")
-                ),
-            )
-        })
-    }
-
     fn start_next(&mut self) {
         if let Some(url) = self.to_start.pop() {
             let goal = Goal::post(To::Url(url), &json!({}), "start a challenge");
@@ -431,55 +359,6 @@ impl Order {
             (None, None) => Err(Failure::new(FailureClass::Validation, "validate the names")),
         }
     }
-
-    fn handle_chain(
-        &mut self,
-        answer: &Response,
-        doing: &'static str,
-        is_first: bool,
-    ) -> Result<(), Failure> {
-        let text = std::str::from_utf8(&answer.body).map_err(|_| {
-            Failure::because(FailureClass::Certificate, doing, "it is not PEM text")
-        })?;
-        self.chain = Some(text.to_owned());
-        self.state = State::Done;
-        if is_first && !self.leads_to_preferred(text) {
-            self.resource.authorizations =
-                answer.links("alternate").map(ToOwned::to_owned).collect();
-            self.read_other_chain(0);
-        }
-        Ok(())
-    }
-
-    fn handle_other_chain(&mut self, answer: &Response, expect: Expect) {
-        let Expect::OtherChain(at) = expect else { return };
-        match std::str::from_utf8(&answer.body) {
-            Ok(text) if self.leads_to_preferred(text) => {
-                self.chain = Some(text.to_owned());
-                self.state = State::Done;
-            }
-            _ => self.read_other_chain(at + 1),
-        }
-    }
-
-    /// Reads another chain, if there is one; else the first will do.
-    fn read_other_chain(&mut self, at: usize) {
-        self.state = match self.resource.authorizations.get(at).filter(|_| at < MAX_OTHER_CHAINS) {
-            Some(url) => {
-                State::Send(Goal::read(url, "download another chain"), Expect::OtherChain(at))
-            }
-            None => State::Done,
-        };
-    }
-
-    fn leads_to_preferred(&self, chain: &str) -> bool {
-        let Some(wanted) = &self.preferred_root else { return true };
-        let Ok(certificates) = crate::pem::certificates(chain.as_bytes()) else { return false };
-        let Some(last) = certificates.last() else { return false };
-        let Ok(last) = crate::certificate::parse(0, last) else { return false };
-        let mut names = last.issuer().iter_common_name().filter_map(|name| name.as_str().ok());
-        names.any(|name| name == wanted)
-    }
 }
 
 fn new_order(attempt: &Attempt) -> Goal {
@@ -508,12 +387,6 @@ fn read<T: serde::de::DeserializeOwned>(
         .map_err(|error| Failure::because(FailureClass::Network, doing, error.to_string()))
 }
 
-/// RFC 8555 section 8.3: base64url. Anything else must not become part of a path or a file name.
-fn is_token(token: &str) -> bool {
-    (16..=256).contains(&token.len())
-        && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-}
-
 fn reason_of(authorization: &Authorization) -> Option<Problem> {
     let mut errors = authorization.challenges.iter().filter_map(|offer| offer.error.clone());
     let mut problem = errors.next()?;
@@ -525,4 +398,3 @@ const LOOK: &str = "look at the order";
 /// After ten refused nonces in a row, so often.
 const MAX_PAUSES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
-const MAX_OTHER_CHAINS: usize = 8;
