@@ -20,13 +20,13 @@ mod builder;
 mod challenge;
 mod client;
 mod connection;
-mod http;
-mod journal;
-mod order;
+pub(crate) mod http;
+pub(crate) mod journal;
+pub(crate) mod order;
 mod problem;
 mod renewal;
 mod resource;
-mod session;
+pub(crate) mod session;
 mod shared;
 mod solver;
 #[cfg(test)]

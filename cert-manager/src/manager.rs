@@ -18,7 +18,7 @@ mod shell;
 #[cfg(test)]
 mod simulation;
 mod status;
-mod stored;
+pub(crate) mod stored;
 mod tracked;
 mod worker;
 

@@ -7,6 +7,7 @@ use std::{
 
 use rustls::crypto::CryptoProvider;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
@@ -42,6 +43,9 @@ pub(crate) struct Record {
     chain: String,
     /// PEM.
     key: String,
+    /// What a later version of this library noted: it stays.
+    #[serde(flatten)]
+    other: Map<String, Value>,
 }
 
 /// What a person wants done with a certificate, whichever node does it.
@@ -85,22 +89,29 @@ impl Record {
             wish: None,
             chain,
             key,
+            other: Map::new(),
         }
     }
 
-    /// Reads an object. `None` if it is damaged; an error if a later version of this library wrote it.
+    /// Reads an object. `None` if it is damaged; an error if a later version of this library wrote it, so that nothing can be
+    /// made of it. What can be served is returned, whichever version wrote it.
     pub(crate) fn read(key: &Key, value: &[u8]) -> Result<Option<Self>, Error> {
         #[derive(Deserialize)]
         struct Form {
             v: u8,
         }
         match serde_json::from_slice::<Self>(value) {
-            Ok(record) if record.v == 1 => Ok(Some(record)),
+            Ok(record) if record.v > 0 => Ok(Some(record)),
             _ => match serde_json::from_slice::<Form>(value) {
                 Ok(form) if form.v > 1 => Err(Kind::NewerForm(key.to_string()).into()),
                 _ => Ok(None),
             },
         }
+    }
+
+    /// Whether a later version of this library wrote it, which alone knows how to change it. Then it is served, and left as it is.
+    pub(crate) fn is_newer(&self) -> bool {
+        self.v > 1
     }
 
     pub(crate) fn write(&self) -> Zeroizing<Vec<u8>> {

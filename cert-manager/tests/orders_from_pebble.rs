@@ -66,8 +66,41 @@ async fn tls_alpn_01() {
             tokio::spawn(async move { acceptor.accept(stream).await.map(drop) });
         }
     });
-    let certificate = acme.obtain(&names(&["a.example"])).await.unwrap();
-    assert_eq!(texts(certificate.names()), ["a.example"]);
+    // An address is asked for by its reverse name (RFC 8738).
+    for name in ["a.example", "127.0.0.1"] {
+        let certificate = acme.obtain(&names(&[name])).await.unwrap();
+        assert_eq!(texts(certificate.names()), [name]);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs pebble"]
+async fn an_address_and_a_name_on_one_certificate_by_http_01() {
+    let pebble = Pebble::start(&Settings::default());
+    let acme = by_http(&pebble).build().unwrap();
+    let certificate = acme.obtain(&names(&["a.example", "127.0.0.1"])).await.unwrap();
+    assert_eq!(texts(certificate.names()), ["127.0.0.1", "a.example"]);
+}
+
+#[tokio::test]
+#[ignore = "needs pebble"]
+async fn profiles_are_asked_for_where_there_are_any() {
+    let pebble = Pebble::start(&Settings::default());
+    let solver = answers(&pebble);
+    let account = |store| pebble.account_in(&pebble.store(store)).solver(solver.clone());
+    let acme = account("known").profile("default").build().unwrap();
+    acme.obtain(&names(&["a.example"])).await.unwrap();
+    let acme = account("unknown").profile("none-such").build().unwrap();
+    match acme.obtain(&names(&["b.example"])).await {
+        // Debian's Pebble has no profiles; newer ones do.
+        Ok(_) => println!("left out: this Pebble knows no profiles"),
+        Err(error) => {
+            let known = error.to_string();
+            assert!(known.ends_with("known are: default"), "{known}");
+            let acme = account("preferred").preferred_profile("none-such").build().unwrap();
+            acme.obtain(&names(&["c.example"])).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

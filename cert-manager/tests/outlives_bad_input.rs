@@ -155,6 +155,57 @@ async fn a_clock_that_is_a_year_slow_at_the_start_orders_nothing() {
     assert_eq!(manager.snapshot().certificates[0].health, Health::NotYetValid, "it is said");
 }
 
+/// Changes the one stored certificate as JSON.
+async fn edit(store: &MemoryStore, change: impl FnOnce(&mut serde_json::Value)) {
+    let key = store.list("certificates").await.unwrap().remove(0);
+    let entry = store.get(&key).await.unwrap().unwrap();
+    let mut value = serde_json::from_slice(&entry.value).unwrap();
+    change(&mut value);
+    store.put(&key, value.to_string().as_bytes(), Some(entry.version)).await.unwrap();
+}
+
+async fn stored(store: &MemoryStore) -> serde_json::Value {
+    let key = store.list("certificates").await.unwrap().remove(0);
+    serde_json::from_slice(&store.get(&key).await.unwrap().unwrap().value).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_later_version_wrote_is_served_and_left_as_it_is() {
+    let (clock, store, issuer) = (Clock::new(), Arc::new(MemoryStore::new()), Faulty::new(ca()));
+    let describe = || {
+        let builder = Manager::builder().issuer(issuer.clone()).storage(store.clone());
+        builder.name("a.jp").clock(clock.read())
+    };
+    let manager = describe().start().await.unwrap();
+    let before = serial(&manager, "a.jp");
+    manager.shutdown().await;
+    edit(&store, |record| record["v"] = 2.into()).await;
+    let later = stored(&store).await;
+
+    let manager = describe().start().await.unwrap();
+    // Long after it was due.
+    sleep(6 * DAY).await;
+    assert_eq!((serial(&manager, "a.jp"), issuer.requests()), (before, 1));
+    assert_eq!(stored(&store).await, later);
+    let error = manager.snapshot().certificates.remove(0).last_error.unwrap();
+    assert!(error.text.contains("was written by a newer version"), "{}", error.text);
+    let ledger = cert_manager::manager::Ledger::new(store.clone());
+    assert!(ledger.renew("a.jp").await.is_err(), "nobody here can change it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_later_version_noted_besides_stays() {
+    let (clock, store) = (Clock::new(), Arc::new(MemoryStore::new()));
+    let manager = Manager::builder().private_ca(ca()).storage(store.clone()).clock(clock.read());
+    manager.name("a.jp").start().await.unwrap().shutdown().await;
+    let note = serde_json::json!({"of": ["another", "time"]});
+    edit(&store, |record| record["note"] = note.clone()).await;
+    let ledger = cert_manager::manager::Ledger::new(store.clone());
+    assert!(ledger.renew("a.jp").await.unwrap());
+    let record = stored(&store).await;
+    assert_eq!((&record["wish"], &record["note"]), (&"renew".into(), &note));
+}
+
 #[tokio::test]
 async fn a_restart_reads_many_at_a_time_and_orders_only_what_is_not_good() {
     let (store, issuer) = (Arc::new(MemoryStore::new()), Faulty::new(ca()));

@@ -14,6 +14,7 @@ use crate::{
         client::Acme,
         connection::Connection,
         journal::{Journal, issuer_id},
+        order::Wishes,
         session::Settings,
         solver::Solver,
     },
@@ -29,7 +30,7 @@ use crate::{
 pub struct Builder {
     pub(super) settings: Settings,
     pub(super) profile: Option<String>,
-    pub(super) preferred_root: Option<String>,
+    pub(super) wishes: Wishes,
     pub(super) solvers: Vec<Arc<dyn Solver>>,
     pub(super) roots: Option<Vec<u8>>,
     pub(super) timeout: Duration,
@@ -55,15 +56,24 @@ impl Builder {
         self
     }
 
-    /// Asks for a profile, such as `shortlived`. By default the authority chooses.
+    /// Asks for a profile, such as `shortlived`. By default the authority chooses. Where it does not know the profile,
+    /// nothing is ordered, and the failure says which ones it knows.
     pub fn profile(mut self, profile: impl Into<String>) -> Self {
         self.profile = Some(profile.into());
+        self.wishes.goes_without_profile = false;
+        self
+    }
+
+    /// As [`Builder::profile`], but any other will do where the authority does not know it.
+    pub fn preferred_profile(mut self, profile: impl Into<String>) -> Self {
+        self.profile = Some(profile.into());
+        self.wishes.goes_without_profile = true;
         self
     }
 
     /// Takes the chain that leads to a root of this common name, if the authority offers several.
     pub fn preferred_root(mut self, common_name: impl Into<String>) -> Self {
-        self.preferred_root = Some(common_name.into());
+        self.wishes.preferred_root = Some(common_name.into());
         self
     }
 
@@ -107,7 +117,7 @@ impl Builder {
         if self.solvers.is_empty() {
             return Err(Kind::Acme("a solver is needed to show control over names").into());
         }
-        let kinds: Vec<_> = self.solvers.iter().map(|solver| solver.kind()).collect();
+        let kinds = self.solvers.iter().map(|solver| solver.kind()).collect();
         let mut solvers = HashMap::new();
         for solver in self.solvers {
             match solvers.entry(solver.kind()) {
@@ -123,9 +133,8 @@ impl Builder {
             id: issuer_id(&self.settings.directory_url),
             settings: self.settings,
             profile: self.profile,
-            preferred_root: self.preferred_root,
+            wishes: Wishes { kinds, ..self.wishes },
             solvers,
-            kinds,
             provider,
             session: Mutex::new(None),
         })

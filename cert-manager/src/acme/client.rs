@@ -21,7 +21,7 @@ use crate::{
         connection::Connection,
         http::{Method, Response},
         journal::{Journal, Kept},
-        order::{Act, Order},
+        order::{Act, Order, Wishes},
         renewal::renewal_id,
         session::{Call, Goal, Handled, Session, Settings, To, bare},
         solver::Solver,
@@ -57,10 +57,8 @@ use crate::{
 pub struct Acme {
     pub(super) settings: Settings,
     pub(super) profile: Option<String>,
-    pub(super) preferred_root: Option<String>,
     pub(super) solvers: HashMap<ChallengeKind, Arc<dyn Solver>>,
-    /// In the order in which they were given.
-    pub(super) kinds: Vec<ChallengeKind>,
+    pub(super) wishes: Wishes,
     pub(super) journal: Journal,
     pub(super) id: String,
     pub(super) connection: Connection,
@@ -79,7 +77,7 @@ impl Acme {
                 external_account: None,
             },
             profile: None,
-            preferred_root: None,
+            wishes: Wishes::default(),
             solvers: Vec::new(),
             roots: None,
             timeout: REQUEST_TIMEOUT,
@@ -175,7 +173,7 @@ impl Acme {
             None => (self.new_attempt(&names, self.renewal_id(old).await?)?, None),
         };
         let mut kept = self.journal.keeping(&names, version)?;
-        let mut order = Order::new(attempt, self.kinds.clone(), self.preferred_root.clone());
+        let mut order = Order::new(attempt, self.wishes.clone());
         if kept.is_taken_over() {
             // Whoever led it before, on another node, is refused from now on.
             kept.put(order.attempt()).await?;
@@ -185,7 +183,7 @@ impl Acme {
             && self.takes_stored_key(error).await?
         {
             let attempt = order.attempt().clone();
-            order = Order::new(attempt, self.kinds.clone(), self.preferred_root.clone());
+            order = Order::new(attempt, self.wishes.clone());
             outcome = self.drive(&mut order, &mut kept).await;
         }
         // What the authority has turned down will not come back to life. All else is taken up again, and until then the
@@ -287,6 +285,9 @@ impl Acme {
         let wrong = |detail: String| {
             Failure::because(FailureClass::Certificate, "use the certificate", detail)
         };
+        if chain.len() > MAX_CHAIN_BYTES {
+            return Err(wrong(format!("its chain has {} bytes", chain.len())).into());
+        }
         let certificate = Certificate::from_pem_with_provider(chain, &attempt.key, &self.provider)
             .map_err(|error| wrong(error.to_string()))?;
         let mut names: Vec<_> = certificate.names().iter().map(ToString::to_string).collect();
@@ -414,5 +415,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Then the order is left to the next try.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const NEXT_LOOK: Duration = Duration::from_secs(60);
+/// PEM: chains are some kilobytes, and each lies in memory and goes out with each handshake.
+const MAX_CHAIN_BYTES: usize = 64 * 1024;
 /// Authorities' clocks and ours.
 const CLOCK_SLACK: Duration = Duration::from_secs(300);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
@@ -63,7 +64,11 @@ impl Journal {
         let key = self.account_key()?;
         // Nothing takes its place by itself: it may be bound to a customer, and it alone may revoke.
         let Some(entry) = self.store.get(&key).await? else { return Ok(None) };
-        Ok(Some(read(&entry).ok_or_else(|| Kind::StoredAccount(key.to_string()))?))
+        match read::<StoredAccount>(&entry) {
+            Some(account) if account.v > 1 => Err(Kind::NewerForm(key.to_string()).into()),
+            Some(account) => Ok(Some(account)),
+            None => Err(Kind::StoredAccount(key.to_string()).into()),
+        }
     }
 
     /// Keeps a new account, unless there is one: then that is returned.
@@ -81,8 +86,11 @@ impl Journal {
     }
 
     /// Replaces what is known of the account.
-    pub(crate) async fn keep_account(&self, account: &StoredAccount) -> Result<(), Error> {
-        self.replace(&self.account_key()?, &text(account)).await
+    pub(crate) async fn keep_account(&self, mut account: StoredAccount) -> Result<(), Error> {
+        if let Some(mut old) = self.account().await? {
+            account.other = std::mem::take(&mut old.other);
+        }
+        self.replace(&self.account_key()?, &text(&account)).await
     }
 
     pub(crate) async fn keep_certificate(
@@ -175,19 +183,23 @@ pub(crate) struct StoredAccount {
     /// A key that may have taken the place of the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) next_key: Option<String>,
+    /// What a later version of this library noted: it stays.
+    #[serde(flatten)]
+    other: Map<String, Value>,
 }
 
 impl StoredAccount {
     /// A new key, and no account yet.
     pub(crate) fn new() -> Result<Self, Error> {
         let key = AccountKey::generate()?.to_pem().expose().to_owned();
-        Ok(Self { v: 1, key, url: None, next_key: None })
+        Ok(Self { v: 1, key, url: None, next_key: None, other: Map::new() })
     }
 
     pub(crate) fn of(session: &Session) -> Self {
         let pem = |key: &AccountKey| key.to_pem().expose().to_owned();
         let (key, next_key) = (pem(session.key()), session.spare().map(pem));
-        Self { v: 1, key, url: session.account().map(ToOwned::to_owned), next_key }
+        let url = session.account().map(ToOwned::to_owned);
+        Self { v: 1, key, url, next_key, other: Map::new() }
     }
 }
 

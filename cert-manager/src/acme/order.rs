@@ -24,9 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Order {
     attempt: Attempt,
-    /// In the order in which they are preferred.
-    kinds: Vec<ChallengeKind>,
-    preferred_root: Option<String>,
+    wishes: Wishes,
     state: State,
     call: Call,
     resource: Resource,
@@ -38,6 +36,17 @@ pub(crate) struct Order {
     pauses: u32,
     /// PEM, leaf first.
     chain: Option<String>,
+}
+
+/// How an order is led, beyond what the attempt says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes {
+    /// In the order in which they are preferred.
+    pub(crate) kinds: Vec<ChallengeKind>,
+    /// The common name of the root that the chain should lead to.
+    pub(crate) preferred_root: Option<String>,
+    /// Whether another profile will do where the authority does not know the one that is asked for.
+    pub(crate) goes_without_profile: bool,
 }
 
 /// What to do next.
@@ -85,11 +94,7 @@ enum Expect {
 
 impl Order {
     /// Goes on with an attempt, wherever it was left.
-    pub(crate) fn new(
-        attempt: Attempt,
-        kinds: Vec<ChallengeKind>,
-        preferred_root: Option<String>,
-    ) -> Self {
+    pub(crate) fn new(attempt: Attempt, wishes: Wishes) -> Self {
         let state = match &attempt.order_url {
             Some(url) => State::Send(Goal::read(url, LOOK), Expect::Order),
             // Where nothing can be stored, nothing is ordered.
@@ -97,8 +102,7 @@ impl Order {
         };
         Self {
             attempt,
-            kinds,
-            preferred_root,
+            wishes,
             state,
             call: Call::default(),
             resource: Resource::default(),
@@ -168,7 +172,7 @@ impl Order {
         let answer = match session.handle(&mut self.call, goal, response, now) {
             Ok(Handled::Continue) => return Ok(()),
             Ok(Handled::Answer(answer)) => answer,
-            Err(failure) => return self.handle_failure(expect, failure, now),
+            Err(failure) => return self.handle_failure(expect, failure, session, now),
         };
         match expect {
             Expect::NewOrder => {
@@ -216,6 +220,7 @@ impl Order {
         &mut self,
         expect: Expect,
         failure: Failure,
+        session: &Session,
         now: SystemTime,
     ) -> Result<(), Failure> {
         if failure.is("badNonce") && self.pauses < MAX_PAUSES {
@@ -231,8 +236,19 @@ impl Order {
                     && (failure.is("alreadyReplaced") || failure.is("malformed")) =>
             {
                 self.attempt.replaces = None;
-                let goal = new_order(&self.attempt);
-                self.state = State::Store(Box::new(State::Send(goal, Expect::NewOrder)));
+                self.order_anew();
+                Ok(())
+            }
+            Expect::NewOrder if self.attempt.profile.is_some() && failure.is("invalidProfile") => {
+                if !self.wishes.goes_without_profile {
+                    return Err(self.name_profiles(failure, session));
+                }
+                let profile = self.attempt.profile.take();
+                tracing::warn!(
+                    profile,
+                    "the authority does not know the profile; ordering without it"
+                );
+                self.order_anew();
                 Ok(())
             }
             // It was asked for before, or not everything is valid yet: the order tells.
@@ -253,6 +269,24 @@ impl Order {
             }
             _ => Err(failure),
         }
+    }
+
+    fn order_anew(&mut self) {
+        let goal = new_order(&self.attempt);
+        self.state = State::Store(Box::new(State::Send(goal, Expect::NewOrder)));
+    }
+
+    /// Adds which profiles there are.
+    fn name_profiles(&self, mut failure: Failure, session: &Session) -> Failure {
+        let profiles = session.directory().map(|directory| &directory.meta.profiles);
+        let known: Vec<_> = profiles.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        if let Some(problem) = &mut failure.problem {
+            let asked = self.attempt.profile.as_deref().unwrap_or_default();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            problem.detail = format!("{}; asked for `{asked}`, known are: {known}", problem.detail);
+            problem.clean();
+        }
+        failure
     }
 
     fn handle_order(

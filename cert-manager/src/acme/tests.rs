@@ -1,5 +1,7 @@
 //! An authority in memory that misbehaves as it is told, in time that is made up.
 
+mod profiles;
+
 use std::time::{Duration, SystemTime};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -10,7 +12,7 @@ use super::{
     attempt::Attempt,
     challenge::ChallengeKind,
     http::{Method, Request, Response},
-    order::{Act, Order},
+    order::{Act, Order, Wishes},
     session::{Session, Settings},
 };
 use crate::failure::{Failure, FailureClass};
@@ -82,7 +84,8 @@ impl Authority {
         let body = match thing {
             "directory" => {
                 json!({"newNonce": "https://ca/nonce", "newAccount": "https://ca/account",
-                "newOrder": "https://ca/order", "unknown": {"a": 1}})
+                "newOrder": "https://ca/order", "unknown": {"a": 1},
+                "meta": {"profiles": {"classic": "as ever", "shortlived": "for six days"}}})
             }
             "nonce" => Value::Null,
             "account" => {
@@ -195,12 +198,16 @@ fn session_settings() -> Settings {
     }
 }
 
+fn by_http() -> Wishes {
+    Wishes { kinds: vec![ChallengeKind::Http01], ..Wishes::default() }
+}
+
 fn session() -> Session {
     Session::new(session_settings(), AccountKey::generate().unwrap(), None, None)
 }
 
 fn obtain(authority: &mut Authority) -> Result<Duration, Failure> {
-    let mut order = Order::new(attempt(), vec![ChallengeKind::Http01], None);
+    let mut order = Order::new(attempt(), by_http());
     run(authority, &mut order, &mut session())
 }
 
@@ -319,7 +326,7 @@ fn patience_that_is_asked_for_is_told() {
     ] {
         let mut authority =
             Authority::with(&[("new order", 1, |response| problem(response, 429, "rateLimited"))]);
-        let mut order = Order::new(attempt(), vec![ChallengeKind::Http01], None);
+        let mut order = Order::new(attempt(), by_http());
         let mut session = session();
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let failure = loop {
@@ -372,7 +379,7 @@ fn a_certificate_that_has_a_successor_is_ordered_without_saying_so() {
         Authority::with(&[("new order", 1, |response| problem(response, 409, "alreadyReplaced"))]);
     let mut attempt = attempt();
     attempt.replaces = Some("a.b".to_owned());
-    let mut order = Order::new(attempt, vec![ChallengeKind::Http01], None);
+    let mut order = Order::new(attempt, by_http());
     run(&mut authority, &mut order, &mut session()).unwrap();
     assert_eq!(authority.orders, 1);
     assert!(authority.order_payload.get("replaces").is_none());
@@ -422,7 +429,7 @@ fn of_two_keys_the_one_in_force_is_found_and_none_is_lost() {
         Session::new(session_settings(), key, Some(spare), account())
     };
     let obtain = |authority: &mut Authority, session: &mut Session| {
-        let mut order = Order::new(attempt(), vec![ChallengeKind::Http01], None);
+        let mut order = Order::new(attempt(), by_http());
         run(authority, &mut order, session)
     };
     for kind in ["malformed", "unauthorized"] {
@@ -483,10 +490,10 @@ fn an_attempt_goes_on_from_what_was_stored() {
     let mut authority = Authority::default();
     let mut attempt = attempt();
     attempt.order_url = Some("https://ca/order/1".to_owned());
-    let mut order = Order::new(attempt, vec![ChallengeKind::Http01], None);
+    let mut order = Order::new(attempt, by_http());
     run(&mut authority, &mut order, &mut session()).unwrap();
     assert_eq!(authority.orders, 0, "the order that is there is taken up");
-    let mut order = Order::new(order.attempt().clone(), vec![ChallengeKind::Http01], None);
+    let mut order = Order::new(order.attempt().clone(), by_http());
     run(&mut authority, &mut order, &mut session()).unwrap();
     let asked = |thing| authority.asked[thing];
     assert_eq!(

@@ -120,6 +120,9 @@ impl Ledger {
             let Some((key, _)) = self.find_record(name).await? else { return Ok(false) };
             let Some(entry) = self.storage.get(&key).await? else { continue };
             let Some(record) = Record::read(&key, &entry.value)? else { continue };
+            if record.is_newer() {
+                return Err(Kind::NewerForm(key.to_string()).into());
+            }
             let value = record.with_wish(wish).write();
             match self.storage.put(&key, &value, Some(entry.version)).await {
                 Err(StorageError::Conflict) => {}

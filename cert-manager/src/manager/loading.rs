@@ -153,7 +153,11 @@ fn whole(key: &Key, (found, failures): Read) -> Option<Loaded> {
         Some(entry) => (serde_json::from_slice(&entry.value).ok()?, Some(entry.version)),
         None => (FailureLog::default(), None),
     };
-    let record = Arc::new(Record::read(key, &entry.value).ok()??);
+    let record = Record::read(key, &entry.value).ok()??;
+    if record.is_newer() {
+        return None;
+    }
+    let record = Arc::new(record);
     Some(Loaded { record, version: entry.version, failures, failures_version })
 }
 

@@ -105,7 +105,7 @@ pub(crate) struct Hold {
 
 impl Hold {
     /// One more failure that is not about a certificate. `not_before` is what the issuer asked for; else the pause doubles from
-    /// one second to a quarter of an hour.
+    /// one second to five minutes.
     pub(crate) fn after(
         before: Option<Self>,
         now: SystemTime,
@@ -146,7 +146,7 @@ impl Changes {
     }
 
     /// Reads a stored value; what makes no sense is as if there had been none.
-    fn of(value: &[u8]) -> Self {
+    pub(crate) fn of(value: &[u8]) -> Self {
         let text = str::from_utf8(value).ok().map(|text| Self(text.to_owned()));
         text.filter(|it| it.0.split('\n').next().is_some_and(|it| it.parse::<u64>().is_ok()))
             .unwrap_or_else(Self::none)
@@ -251,7 +251,7 @@ const REMEMBERED: usize = 128;
 const LONGEST_TEXT: usize = 1000;
 const NOTE_ATTEMPTS: u32 = 16;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// A hold counts as one with the next if they are no further apart.
 const FORGOTTEN: Duration = Duration::from_secs(1800);
 
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_quarter_of_an_hour_and_never_undercut_what_was_asked() {
+    fn pauses_double_up_to_five_minutes_and_never_undercut_what_was_asked() {
         let now = from_millis(1_800_000_000_000);
         let seconds = |hold: Hold| hold.until().duration_since(now).unwrap().as_secs();
         let mut hold = None;
@@ -270,7 +270,7 @@ mod tests {
             pauses.push(seconds(next));
             hold = Some(next);
         }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         assert_eq!(hold.unwrap().since(), now);
         let asked = Hold::after(None, now, Some(now + Duration::from_secs(7200)));
         assert_eq!(seconds(asked), 7200);

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::{holding::Known, ordering::until_stopped};
 use crate::{
-    error::{Error, StorageError},
+    error::{Error, Kind, StorageError},
     lifecycle::RenewalInfo,
     manager::{
         plan::{Plan, Step},
@@ -141,9 +141,15 @@ impl<W: World> Worker<W> {
             Ok(Some(entry)) if Some(entry.version) == tracked.version => {}
             Ok(Some(entry)) => {
                 let record = Record::read(key, &entry.value)?;
+                let is_newer = record.as_ref().is_some_and(Record::is_newer);
                 let served = record.map(|record| {
                     self.world.serve(&tracked.names, &record).map(|()| Arc::new(record))
                 });
+                if is_newer {
+                    // Nobody here knows all that it means, so nothing is done but to serve it.
+                    tracked.record = served.and_then(Result::ok).or(tracked.record.take());
+                    return Err(Kind::NewerForm(key.to_string()).into());
+                }
                 if let Some(Ok(record)) = served {
                     self.teller.tell(Event::Loaded {
                         names: tracked.names.to_vec(),

@@ -93,18 +93,16 @@ impl Pebble {
             .stderr(log(folder.path(), "pebble.err"))
             .spawn()
             .expect("`pebble` is installed");
-        let challenges =
-            Command::new(std::env::var("CHALLTESTSRV").as_deref().unwrap_or("pebble-challtestsrv"))
-                .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""])
-                .args(["-defaultIPv4", "127.0.0.1", "-management", &format!("127.0.0.1:{dns}")])
-                .args([
-                    std::env::var("CHALLTESTSRV_DNS_FLAG").as_deref().unwrap_or("-dns01"),
-                    &format!("127.0.0.1:{resolver}"),
-                ])
-                .stdout(log(folder.path(), "dns.log"))
-                .stderr(log(folder.path(), "dns.err"))
-                .spawn()
-                .expect("`pebble-challtestsrv` is installed");
+        let program = std::env::var("CHALLTESTSRV");
+        let program = program.as_deref().unwrap_or("pebble-challtestsrv");
+        let challenges = Command::new(program)
+            .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""])
+            .args(["-defaultIPv4", "127.0.0.1", "-management", &format!("127.0.0.1:{dns}")])
+            .args([dns_flag(program), &format!("127.0.0.1:{resolver}")])
+            .stdout(log(folder.path(), "dns.log"))
+            .stderr(log(folder.path(), "dns.err"))
+            .spawn()
+            .expect("`pebble-challtestsrv` is installed");
         let processes = vec![pebble, challenges];
         let this =
             Self { processes, folder, roots: ca.root_pem(), port, management, http, tls, dns };
@@ -152,6 +150,13 @@ impl Drop for Pebble {
             let _ = process.wait();
         }
     }
+}
+
+/// It has another name since Pebble 2.10.
+fn dns_flag(program: &str) -> &'static str {
+    let help = Command::new(program).arg("-help").output();
+    let help = help.expect("`pebble-challtestsrv` is installed").stderr;
+    if String::from_utf8_lossy(&help).contains("-dnsserver") { "-dnsserver" } else { "-dns01" }
 }
 
 /// Ports that nobody used a moment ago.

@@ -29,13 +29,13 @@ impl Acme {
         let (payload, mut stored) = self
             .with_session(|session| Ok((session.key_change(&new)?, StoredAccount::of(session))))?;
         stored.next_key = Some(new.to_pem().expose().to_owned());
-        self.journal.keep_account(&stored).await?;
+        self.journal.keep_account(stored).await?;
         self.reach(&Goal { to: To::KeyChange, payload, doing: "change the account's key" }).await?;
         let stored = self.with_session(|session| {
             session.set_key(new);
             Ok(StoredAccount::of(session))
         })?;
-        self.journal.keep_account(&stored).await
+        self.journal.keep_account(stored).await
     }
 
     /// Takes the account out of the store, or makes a key for a new one and stores it.
@@ -85,7 +85,7 @@ impl Acme {
             return Ok(());
         }
         let stored = self.with_session(|session| Ok(StoredAccount::of(session)))?;
-        self.journal.keep_account(&stored).await
+        self.journal.keep_account(stored).await
     }
 
     /// The account's URL, its key's thumbprint, and whether there is a second key.

@@ -72,7 +72,7 @@ impl Order {
         };
         let usable =
             |kind: &&ChallengeKind| !authorization.wildcard || **kind == ChallengeKind::Dns01;
-        self.kinds.iter().filter(usable).find_map(|kind| of_kind(*kind)).ok_or_else(|| {
+        self.wishes.kinds.iter().filter(usable).find_map(|kind| of_kind(*kind)).ok_or_else(|| {
             let offered: Vec<_> =
                 authorization.challenges.iter().map(|offer| offer.kind.as_str()).collect();
             let star = if authorization.wildcard { "*." } else { "" };

@@ -48,7 +48,7 @@ impl Order {
     }
 
     fn leads_to_preferred(&self, chain: &str) -> bool {
-        let Some(wanted) = &self.preferred_root else { return true };
+        let Some(wanted) = &self.wishes.preferred_root else { return true };
         let Ok(certificates) = crate::pem::certificates(chain.as_bytes()) else { return false };
         let Some(last) = certificates.last() else { return false };
         let Ok(last) = crate::certificate::parse(0, last) else { return false };
