@@ -88,6 +88,14 @@ pub mod dns;
 mod error;
 #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
 mod failure;
+#[cfg(all(
+    any(test, fuzzing),
+    feature = "acme",
+    feature = "dns",
+    any(feature = "ring", feature = "aws-lc-rs")
+))]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod issuer;
 mod kept_key;

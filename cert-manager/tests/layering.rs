@@ -29,6 +29,7 @@ const LAYERS: &[&str] = &[
     "acme",
     "dns",
     "manager",
+    "fuzz",
 ];
 
 #[test]
