@@ -1,11 +1,12 @@
 //! What is read from people, files and stores.
 
 use crate::{
-    Certificate, Name, PrivateKey,
     acme::{Attempt, journal::StoredAccount},
+    certificate::Certificate,
     dns::{RecordData, RecordName, RecordType, TsigKey},
-    key::default_provider,
+    key::{PrivateKey, default_provider},
     manager::stored::{Changes, FailureLog, Hold},
+    name::Name,
     record::Record,
     storage::Key,
 };

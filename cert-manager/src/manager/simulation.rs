@@ -70,6 +70,7 @@ impl Settings {
 
     fn short() -> Self {
         Self {
+            certificates: 1_000,
             life: 160 * HOUR,
             outages: vec![(100 * DAY, 60 * HOUR)],
             // Told twice to wait for days, nobody could keep such a certificate alive.
@@ -95,7 +96,18 @@ fn a_year_of_45_days_with_three_outages() {
 fn a_year_of_160_hours_with_an_outage_of_60() {
     let end = simulate(&Settings::short());
     end.assert_good();
-    assert!((98..=118).contains(&(end.issued / 10_000)), "{end:?}");
+    assert!((98..=118).contains(&(end.issued / 1_000)), "{end:?}");
+}
+
+/// A whole year of them takes two minutes.
+#[test]
+fn ten_thousand_of_160_hours_for_four_weeks_with_an_outage_of_60() {
+    let outages = vec![(14 * DAY, 60 * HOUR)];
+    let settings =
+        Settings { certificates: 10_000, length: 28 * DAY, outages, ..Settings::short() };
+    let end = simulate(&settings);
+    end.assert_good();
+    assert!(end.issued > 60_000, "{end:?}");
 }
 
 #[test]
