@@ -29,13 +29,19 @@ pub fn run(figures: &mut Figures) {
     runtime.block_on(async {
         one_by_one(figures).await;
         for (who, is_on_disk) in [(IN_MEMORY, false), (ON_DISK, true)] {
-            // A fresh one for each, see below.
-            let lab = Lab::start().await;
-            let acme = if is_on_disk { lab.on_disk() } else { lab.in_memory() };
-            obtain(&acme, "warm-up").await;
-            let (done, rate) = at_once(&acme).await;
-            let what = format!("16 orders at once, {done} of 800");
-            figures.note(&what, who, rate, "/s", Some(Bar::AtLeast(250.0)));
+            for _ in 0..LABS {
+                // A fresh one for each, see below.
+                let lab = Lab::start().await;
+                let acme = if is_on_disk { lab.on_disk() } else { lab.in_memory() };
+                obtain(&acme, "warm-up").await;
+                let (done, rate) = at_once(&acme).await;
+                if done == ORDERS {
+                    let what = format!("16 at once, {ORDERS} orders");
+                    figures.note(&what, who, rate, "/s", Some(Bar::AtLeast(250.0)));
+                    break;
+                }
+                eprintln!("Pebble has deadlocked after {done} of {ORDERS} orders; once more");
+            }
         }
     });
 }
@@ -103,9 +109,9 @@ impl Lab {
     }
 }
 
-/// How many of 800 orders came to their end, and how many a second.
+/// How many orders came to their end, and how many a second.
 ///
-/// Pebble 2.4.0 may stop to answer anybody when many orders are looked at at once: what came until then counts.
+/// Pebble 2.4.0 may stop to answer anybody when authorizations are read while other orders are made (letsencrypt/pebble#554).
 async fn at_once(acme: &Arc<Acme>) -> (u32, f64) {
     let start = Instant::now();
     let mut tasks = JoinSet::new();
@@ -113,7 +119,7 @@ async fn at_once(acme: &Arc<Acme>) -> (u32, f64) {
         let acme = acme.clone();
         tasks.spawn(async move {
             let (mut done, mut last) = (0_u32, start);
-            for at in 0..50 {
+            for at in 0..ORDERS / 16 {
                 let names = [name(&format!("{worker}-{at}.example"))];
                 if acme.obtain(&names).await.is_err() {
                     break;
@@ -219,6 +225,10 @@ async fn serve(pebble: &Pebble, ours: Arc<Http01>, theirs: Answers) {
     });
 }
 
+/// At once, in all.
+const ORDERS: u32 = 800;
+/// So often it is tried again.
+const LABS: u32 = 8;
 const ROUNDS: u32 = 15;
 const IN_MEMORY: &str = "ours, nothing on disk";
 const ON_DISK: &str = "ours, each step on disk";

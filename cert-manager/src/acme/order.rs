@@ -15,7 +15,7 @@ use crate::{
         renewal::time,
         resource::{Authorization, Order as Resource},
         session::{Call, Goal, Handled, Session, To},
-        wait::between_looks,
+        wait::Pace,
     },
     failure::{Failure, FailureClass, Identifier, Problem},
 };
@@ -32,6 +32,8 @@ pub(crate) struct Order {
     /// Challenges that still have to be started.
     to_start: Vec<String>,
     is_started: bool,
+    is_finalized: bool,
+    pace: Pace,
     looks: u32,
     pauses: u32,
     /// PEM, leaf first.
@@ -109,6 +111,8 @@ impl Order {
             authorizations: Vec::new(),
             to_start: Vec::new(),
             is_started: false,
+            is_finalized: false,
+            pace: Pace::default(),
             looks: 0,
             pauses: 0,
             chain: None,
@@ -202,6 +206,7 @@ impl Order {
             Expect::Challenge => {
                 self.start_next();
                 if self.is_started {
+                    self.pace = session.validation;
                     // It has only just begun, and may say how long it takes (RFC 8555 section 7.5.1).
                     self.wait(answer.retry_after(now), now);
                 }
@@ -292,7 +297,7 @@ impl Order {
     fn handle_order(
         &mut self,
         answer: &Response,
-        session: &Session,
+        session: &mut Session,
         now: SystemTime,
         (doing, expect): (&'static str, Expect),
     ) -> Result<(), Failure> {
@@ -309,6 +314,10 @@ impl Order {
                 self.read_next_authorization(session, now)?;
             }
             "ready" => {
+                if !std::mem::replace(&mut self.is_finalized, true) {
+                    session.validation.learn(self.looks);
+                    (self.pace, self.looks) = (session.issuance, 0);
+                }
                 let goal = Goal::post(
                     To::Url(self.resource.finalize.clone()),
                     &json!({ "csr": self.attempt.csr }),
@@ -317,6 +326,7 @@ impl Order {
                 self.state = State::Send(goal, Expect::Finalize);
             }
             "valid" => {
+                session.issuance.learn(self.looks);
                 let url = self.resource.certificate.as_deref().ok_or_else(|| {
                     Failure::because(
                         FailureClass::Network,
@@ -368,7 +378,7 @@ impl Order {
     }
 
     fn wait(&mut self, asked: Option<Duration>, now: SystemTime) {
-        self.state = State::Wait(now + between_looks(asked, self.looks));
+        self.state = State::Wait(now + self.pace.between_looks(asked, self.looks));
         self.looks = self.looks.saturating_add(1);
     }
 

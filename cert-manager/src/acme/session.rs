@@ -12,6 +12,7 @@ use crate::{
         account::{AccountKey, ExternalAccount},
         http::{Method, Request, Response},
         resource::Directory,
+        wait::Pace,
     },
     error::Error,
     failure::{Failure, FailureClass},
@@ -31,6 +32,10 @@ pub(crate) struct Session {
     account: Option<String>,
     directory: Option<(Directory, SystemTime)>,
     nonces: VecDeque<(String, SystemTime)>,
+    /// How long the authority looks at answers to challenges.
+    pub(crate) validation: Pace,
+    /// How long it makes a certificate.
+    pub(crate) issuance: Pace,
 }
 
 /// One goal under way. Many can be, side by side.
@@ -101,7 +106,16 @@ impl Session {
         spare: Option<AccountKey>,
         account: Option<String>,
     ) -> Self {
-        Self { settings, key, spare, account, directory: None, nonces: VecDeque::new() }
+        Self {
+            settings,
+            key,
+            spare,
+            account,
+            directory: None,
+            nonces: VecDeque::new(),
+            validation: Pace::default(),
+            issuance: Pace::default(),
+        }
     }
 
     /// What to send now in order to reach a goal.
