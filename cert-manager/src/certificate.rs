@@ -10,7 +10,10 @@ use rustls::{
     pki_types::CertificateDer,
     sign::{CertifiedKey, SigningKey},
 };
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::{GeneralName, ParsedExtension},
+};
 
 use crate::{
     error::{Error, Kind},
@@ -332,16 +335,38 @@ fn arrange(
 fn issuers(parsed: &[X509Certificate<'_>], leaf: usize) -> Vec<usize> {
     let mut order = vec![leaf];
     let mut current = leaf;
-    while let Some(next) = (0..parsed.len()).find(|index| {
-        let candidate = &parsed[*index];
-        !order.contains(index)
-            && candidate.subject().as_raw() == parsed[current].issuer().as_raw()
-            && candidate.subject().as_raw() != candidate.issuer().as_raw()
-    }) {
+    let of_name = |of: usize, order: &[usize]| -> Vec<usize> {
+        let fits = |index: &usize| {
+            let candidate = &parsed[*index];
+            !order.contains(index)
+                && candidate.subject().as_raw() == parsed[of].issuer().as_raw()
+                && candidate.subject().as_raw() != candidate.issuer().as_raw()
+        };
+        (0..parsed.len()).filter(fits).collect()
+    };
+    // An authority that changed its key may stand there twice under one name.
+    while let Some(next) = {
+        let named = of_name(current, &order);
+        let signed = named.iter().find(|index| names_key(&parsed[current], &parsed[**index]));
+        signed.or(named.first()).copied()
+    } {
         order.push(next);
         current = next;
     }
     order
+}
+
+/// Whether a certificate says that this issuer's key signed it (RFC 5280 sections 4.2.1.1 and 4.2.1.2).
+fn names_key(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
+    let wanted = certificate.iter_extensions().find_map(|it| match it.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(it) => it.key_identifier.as_ref(),
+        _ => None,
+    });
+    let own = issuer.iter_extensions().find_map(|it| match it.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(it) => Some(it),
+        _ => None,
+    });
+    wanted.is_some() && wanted == own
 }
 
 pub(crate) fn parse<'a>(

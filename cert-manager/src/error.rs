@@ -279,6 +279,9 @@ pub(crate) enum Kind {
     #[error("the stored object `{0}` was written by a newer version")]
     NewerForm(String),
     #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
+    #[error("the certificate in the file has ended, and the one that is served has not")]
+    EndedPair,
+    #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]
     #[error("the manager is given no issuer and no files")]
     NoIssuer,
     #[cfg(all(feature = "tokio", any(feature = "ring", feature = "aws-lc-rs")))]

@@ -121,6 +121,19 @@ impl Failure {
         Self { problem: Some(problem), ..Self::new(class, doing) }
     }
 
+    /// Whether an authority's refusal names what was ordered, or a domain above it: then it is not about the account, and
+    /// others are not concerned.
+    pub(crate) fn is_about(&self, names: &[String]) -> bool {
+        let Some(problem) = &self.problem else { return false };
+        let said = problem.to_string();
+        let domains = names.iter().flat_map(|name| {
+            let name = name.trim_start_matches("*.");
+            std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, parent)| parent))
+        });
+        // One label is a word like others.
+        domains.filter(|domain| domain.contains(['.', ':'])).any(|domain| said.contains(domain))
+    }
+
     /// Asks not to be bothered before this.
     #[must_use]
     pub fn not_before(self, time: SystemTime) -> Self {

@@ -10,7 +10,8 @@
 //! | the authority names a window (RFC 9773) | issue at a time in it that the salt picks; no later than halfway through R |
 //! | 95% of L passed, or revoked | issue, at least once a minute |
 //! | the authority asked for patience | wait as long as it asked, whatever else holds |
-//! | failed before | wait 1, 10, 100 minutes, then a day, each ±20%; never over a tenth of what is left |
+//! | failed before | wait 1, 10, 100 minutes, then a day, each ±20%; never over a tenth of what is left. With no certificate, an expired, revoked or nearly ended one: 1 minute |
+//! | failed before, and would fail again until somebody changes something | wait 1, 10, 100 minutes, then a day, however urgent it is |
 //! | wall clock before the leaf's first second | do nothing: the clock is wrong |
 //!
 //! Jitter comes from a hash of the leaf's serial number: spread over many certificates, equal on
@@ -178,13 +179,15 @@ pub struct Failures {
     pub last: Option<SystemTime>,
     /// Before this the authority does not want to be asked.
     pub not_before: Option<SystemTime>,
+    /// Whether the last one would repeat itself, until somebody changes something: then pauses grow, however urgent it is.
+    pub is_certain: bool,
 }
 
 impl Failures {
     /// Counts one more.
     #[must_use]
     pub fn and_one(self, now: SystemTime) -> Self {
-        Self { count: self.count.saturating_add(1), last: Some(now), not_before: None }
+        Self { count: self.count.saturating_add(1), last: Some(now), ..Self::default() }
     }
 
     /// Heeds what the authority said about the last one.
@@ -303,7 +306,7 @@ impl Attempt {
             return Decision { action: Action::Sleep, wake_at: until, health: self.health };
         }
         let held_until = view.failures.last.and_then(|last| {
-            let until = last + self.pause(view.failures.count, salt);
+            let until = last + self.pause(view.failures, salt);
             // A failure that lies in the future was noted by a wrong clock.
             (last <= now && now < until).then_some(until)
         });
@@ -315,15 +318,17 @@ impl Attempt {
         }
     }
 
-    fn pause(&self, failures: u32, salt: u64) -> Duration {
+    fn pause(&self, failures: Failures, salt: u64) -> Duration {
         let is_urgent = matches!(self.health, Health::Critical | Health::Expired | Health::Missing);
-        if is_urgent {
+        if is_urgent && !failures.is_certain {
             return CRITICAL_RETRY;
         }
-        let step = LADDER[LADDER.len().min(failures.max(1) as usize) - 1];
-        let spread = fraction(step * 2 / 5, salt ^ u64::from(failures));
+        let count = failures.count.max(1);
+        let step = LADDER[LADDER.len().min(count as usize) - 1];
+        let spread = fraction(step * 2 / 5, salt ^ u64::from(count));
         let step = step / 5 * 4 + spread;
-        step.min((self.remaining / 10).max(SHORTEST_CAP))
+        // Of what has ended nothing is left to lose.
+        if is_urgent { step } else { step.min((self.remaining / 10).max(SHORTEST_CAP)) }
     }
 }
 

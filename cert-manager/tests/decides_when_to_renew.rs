@@ -35,7 +35,7 @@ fn follows_the_table() {
                 view.failures = Failures {
                     count: count.trim().parse().unwrap(),
                     last: Some(hours(last.trim().parse().unwrap())),
-                    not_before: None,
+                    ..Failures::default()
                 };
             }
             let now = hours(now.parse().unwrap());

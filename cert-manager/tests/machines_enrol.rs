@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use base64::Engine as _;
 use cert_manager::{
     PrivateCa, PrivateKey, Profile,
     ca::{
@@ -344,7 +345,13 @@ fn a_deny_list_is_kept_and_forgets_what_has_ended() {
         serials.push(signed.serial);
     }
     let other = DenyList::new();
-    other.load(&list.save()).unwrap();
+    let saved = list.save();
+    for end in 0..saved.len() {
+        assert!(other.load(&saved[..end]).is_err(), "cut after {end}: {saved}");
+        assert!(other.is_empty());
+    }
+    assert!(other.load(&saved.replacen('2', "3", 1)).is_err(), "one is missing");
+    other.load(&saved).unwrap();
     assert!(serials.iter().all(|serial| other.is_denied(serial)) && other.len() == 2);
     assert_eq!(other.forget(now + HOUR), 1);
     assert!(!other.is_denied(&serials[0]) && other.is_denied(&serials[1]));
@@ -352,4 +359,24 @@ fn a_deny_list_is_kept_and_forgets_what_has_ended() {
         assert!(other.load(damaged).is_err(), "{damaged}");
     }
     assert!(other.is_denied(&serials[1]), "a damaged list changes nothing");
+}
+
+#[test]
+fn of_two_intermediates_of_one_name_the_one_that_signed_stands_in_the_chain() {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let root = PrivateCa::generate("Test root", now).unwrap();
+    let both = [(); 2].map(|()| Intermediate::issue(&root, "Test", now).unwrap());
+    let (key, grant) = (PrivateKey::generate().unwrap(), Grant::client(CLIENT).unwrap());
+    let signed = both.each_ref().map(|it| it.sign(&request(&key), &grant, now).unwrap());
+    let text = |der: &[u8]| {
+        let body = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+    };
+    for (leaf, first, second) in [(0, 0, 1), (0, 1, 0), (1, 0, 1), (1, 1, 0)] {
+        let [leaf_der, own] = [0, 1].map(|at| &signed[leaf].chain[at]);
+        let others = [first, second].map(|at| text(&signed[at].chain[1]));
+        let chain = text(leaf_der) + &others.concat();
+        let read = cert_manager::Certificate::from_pem(chain, key.to_pem().expose()).unwrap();
+        assert_eq!(&read.chain()[1], own, "{leaf} {first}");
+    }
 }

@@ -133,6 +133,46 @@ async fn wrong_descriptions_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_start_waits_for_the_issuer_that_steps_in() {
+    for class in [FailureClass::Network, FailureClass::Trouble, FailureClass::Account] {
+        let (clock, first) = (Clock::new(), Faulty::new(ca()));
+        first.fail_with(Some(Failure::new(class, "order")));
+        let builder = Manager::builder().issuer(first.clone()).issuer(SelfSigned::new());
+        let manager = builder.name("a.jp").clock(clock.read()).start().await.unwrap();
+        assert!(manager.resolver().knows(Some("a.jp")), "{class:?}");
+        assert_eq!(first.requests(), 1, "{class:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_be_refused_again_is_not_asked_for_each_minute_until_somebody_acts() {
+    use FailureClass::{Account, Certificate, Rejected, Request, Validation};
+    let clock = Clock::new();
+    for (class, most) in
+        [(Account, 5), (Certificate, 5), (Rejected, 5), (Request, 5), (Validation, 33)]
+    {
+        let (issuer, store) = (Faulty::new(ca()), Arc::new(MemoryStore::new()));
+        let builder = Manager::builder().issuer(issuer.clone()).storage(store.clone());
+        let manager = builder.clock(clock.read()).start().await.unwrap();
+        issuer.fail_with(Some(Failure::new(class, "order")));
+        manager.add(["a.jp"]).unwrap();
+        sleep(DAY).await;
+        assert!((3..=most).contains(&issuer.requests()), "{class:?}: {}", issuer.requests());
+        issuer.fail_with(None);
+        if class != Validation {
+            sleep(Duration::from_secs(60)).await;
+            assert!(!manager.resolver().knows(Some("a.jp")), "{class:?}");
+            let ledger = Ledger::new(store);
+            assert!(ledger.renew("a.jp").await.unwrap(), "{class:?}");
+            assert!(!ledger.renew("b.jp").await.unwrap());
+            sleep(Duration::from_secs(120)).await;
+            assert!(manager.resolver().knows(Some("a.jp")), "{class:?}");
+        }
+        manager.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failing_issuer_keeps_the_old_certificate_serving_and_the_next_one_steps_in() {
     let (clock, first, second) = (Clock::new(), Faulty::new(ca()), Faulty::new(ca()));
     let manager = Manager::builder()

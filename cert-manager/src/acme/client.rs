@@ -238,9 +238,10 @@ impl Acme {
 
     async fn drive(&self, order: &mut Order, kept: &mut Kept<'_>) -> Result<Certificate, Error> {
         self.restore_account().await?;
-        let started = now();
+        // Not the clock on the wall: it may be set back meanwhile.
+        let (mut waited, mut over) = (Duration::ZERO, SystemTime::UNIX_EPOCH);
         loop {
-            let act = self.with_session(|session| Ok(order.poll(session, now())?))?;
+            let act = self.with_session(|session| Ok(order.poll(session, now().max(over))?))?;
             match act {
                 Act::Store => {
                     kept.put(order.attempt()).await?;
@@ -264,10 +265,12 @@ impl Acme {
                     order.shown();
                 }
                 Act::Wait(until) => {
-                    if started + LONGEST_WAIT < now() {
+                    if waited > LONGEST_WAIT {
                         return Err(still_at_work(&order.attempt().names).into());
                     }
-                    tokio::time::sleep(until.duration_since(now()).unwrap_or_default()).await;
+                    let pause = until.duration_since(now()).unwrap_or_default().min(LONGEST_PAUSE);
+                    tokio::time::sleep(pause).await;
+                    (waited, over) = (waited + pause, until);
                 }
                 Act::Done(chain) => return self.check(order.attempt(), &chain),
             }
@@ -296,7 +299,8 @@ impl Acme {
         if names != attempt.names {
             return Err(wrong(format!("it is for {}", names.join(", "))).into());
         }
-        let now = now();
+        // A clock that is a little late finds a new certificate not yet valid; those who will see it do not.
+        let now = self.with_session(|session| Ok(session.their_time(now())))?;
         if certificate.is_expired(now) || certificate.not_before() > now + CLOCK_SLACK {
             return Err(
                 wrong("it is not valid now; is this machine's clock right?".to_owned()).into()
@@ -412,6 +416,8 @@ fn still_at_work(names: &[String]) -> Failure {
 }
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Then the order is left to the next try.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const NEXT_LOOK: Duration = Duration::from_secs(60);

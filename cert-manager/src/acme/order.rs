@@ -225,7 +225,7 @@ impl Order {
         &mut self,
         expect: Expect,
         failure: Failure,
-        session: &Session,
+        session: &mut Session,
         now: SystemTime,
     ) -> Result<(), Failure> {
         if failure.is("badNonce") && self.pauses < MAX_PAUSES {
@@ -233,6 +233,10 @@ impl Order {
             let state = std::mem::replace(&mut self.state, State::Done);
             self.state = State::Pause(now + PAUSE, Box::new(state));
             return Ok(());
+        }
+        let is_new = matches!(expect, Expect::NewOrder) && failure.class == FailureClass::Hold;
+        if is_new && !failure.is_about(&self.attempt.names) {
+            session.hold(&failure);
         }
         match expect {
             // The certificate has a successor already, or is not known: order without that word.

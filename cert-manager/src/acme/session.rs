@@ -16,6 +16,7 @@ use crate::{
     },
     error::Error,
     failure::{Failure, FailureClass},
+    lifecycle::is_to_be_waited_for,
 };
 
 /// A conversation with an authority, without sockets: ask [`Session::request`] what to send, give the
@@ -32,6 +33,12 @@ pub(crate) struct Session {
     account: Option<String>,
     directory: Option<(Directory, SystemTime)>,
     nonces: VecDeque<(String, SystemTime)>,
+    /// How far the authority's clock is ahead of this one, or behind, as it was seen last.
+    skew: Skew,
+    /// It asked for patience, of everybody here and not about certain names.
+    hold: Option<Failure>,
+    /// Whether its last refusal said when to come again.
+    asks_for_patience: bool,
     /// How long the authority looks at answers to challenges.
     pub(crate) validation: Pace,
     /// How long it makes a certificate.
@@ -90,6 +97,22 @@ enum Sent {
     Goal,
 }
 
+/// How far this machine's clock is from another.
+#[derive(Clone, Copy, Debug, Default)]
+struct Skew {
+    is_behind: bool,
+    by: Duration,
+}
+
+impl Skew {
+    fn of(theirs: SystemTime, ours: SystemTime) -> Self {
+        match theirs.duration_since(ours) {
+            Ok(by) => Self { is_behind: true, by },
+            Err(error) => Self { is_behind: false, by: error.duration() },
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Handled {
     /// Send what [`Session::request`] says next.
@@ -113,6 +136,9 @@ impl Session {
             account,
             directory: None,
             nonces: VecDeque::new(),
+            skew: Skew::default(),
+            hold: None,
+            asks_for_patience: false,
             validation: Pace::default(),
             issuance: Pace::default(),
         }
@@ -125,8 +151,12 @@ impl Session {
         goal: &Goal,
         now: SystemTime,
     ) -> Result<Request, Failure> {
+        self.check_hold(goal, now)?;
         if let Some(request) = self.directory_request(call, now) {
             return Ok(request);
+        }
+        if goal.to == To::NewOrder {
+            self.check_clock(goal)?;
         }
         let Some((directory, _)) = &self.directory else {
             return Err(Failure::new(FailureClass::Network, "read the directory"));
@@ -173,6 +203,9 @@ impl Session {
                 self.nonces.pop_front();
             }
         }
+        if let Some(theirs) = response.time() {
+            self.skew = Skew::of(theirs, now);
+        }
         let sent = std::mem::take(&mut call.sent);
         let doing = match sent {
             Sent::Nothing | Sent::Goal => goal.doing,
@@ -184,6 +217,10 @@ impl Session {
             return self.handle_success(call, sent, response, now, doing);
         }
         let failure = Failure::of(&response, doing, now);
+        self.asks_for_patience = response.retry_after(now).is_some();
+        if failure.class == FailureClass::Trouble {
+            self.hold(&failure);
+        }
         if failure.is("badNonce") && call.refused_nonces < MAX_REFUSED_NONCES {
             call.refused_nonces += 1;
             return Ok(Handled::Continue);
@@ -198,7 +235,57 @@ impl Session {
             return Ok(Handled::Continue);
         }
         call.refused_nonces = 0;
+        let is_about_all = !matches!(goal.to, To::Url(_) | To::NewOrder) || sent != Sent::Goal;
+        let is_resource = matches!(goal.to, To::Url(_)) && sent == Sent::Goal;
+        if !is_resource && matches!(response.status, 404 | 410) {
+            // Authorities move house: what they offer, and where, is read again.
+            self.directory = None;
+        }
+        if is_about_all && failure.class == FailureClass::Hold {
+            self.hold(&failure);
+        }
         Err(failure)
+    }
+
+    /// Leaves the authority in peace, if it has just asked for that.
+    pub(crate) fn hold(&mut self, failure: &Failure) {
+        if self.asks_for_patience {
+            self.hold = Some(failure.clone());
+        }
+    }
+
+    /// Others may have been told to wait while this one was on its way. What was ordered goes on.
+    fn check_hold(&mut self, goal: &Goal, now: SystemTime) -> Result<(), Failure> {
+        let ends = self.hold.as_ref().and_then(|failure| failure.not_before);
+        if !ends.is_some_and(|ends| is_to_be_waited_for(ends, now)) {
+            self.hold = None;
+        }
+        match &self.hold {
+            Some(failure) if !matches!(goal.to, To::Url(_)) => Err(failure.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// By a wrong clock a certificate is not valid when it comes, and is paid for in vain.
+    fn check_clock(&mut self, goal: &Goal) -> Result<(), Failure> {
+        let Skew { is_behind, by } = self.skew;
+        if by <= MOST_SKEW {
+            return Ok(());
+        }
+        // Whether it was set right shows when the directory is read again.
+        self.directory = None;
+        let side = if is_behind { "behind" } else { "ahead of" };
+        let minutes = by.as_secs() / 60;
+        let text = format!(
+            "this machine's clock is {minutes} minutes {side} the authority's; set it right"
+        );
+        Err(Failure::because(FailureClass::Network, goal.doing, text))
+    }
+
+    /// The authority's time.
+    pub(crate) fn their_time(&self, ours: SystemTime) -> SystemTime {
+        let Skew { is_behind, by } = self.skew;
+        if is_behind { ours + by } else { ours - by }
     }
 
     fn handle_success(
@@ -380,6 +467,8 @@ fn unusable(error: &Error, doing: &'static str) -> Failure {
 
 const OPEN_ACCOUNT: &str = "open an account";
 const DIRECTORY_LIFE: Duration = Duration::from_secs(86_400);
+/// Authorities date certificates back by an hour.
+const MOST_SKEW: Duration = Duration::from_secs(3600);
 const NONCE_LIFE: Duration = Duration::from_secs(300);
 const MAX_NONCES: usize = 16;
 const MAX_REFUSED_NONCES: u8 = 10;

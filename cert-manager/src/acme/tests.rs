@@ -1,5 +1,6 @@
 //! An authority in memory that misbehaves as it is told, in time that is made up.
 
+mod patience;
 mod profiles;
 
 use std::time::{Duration, SystemTime};
@@ -34,6 +35,8 @@ struct Authority {
     /// How often an order is still being worked on.
     processing: usize,
     challenges: Option<Value>,
+    /// The state of an authorization, if it is none that follows from the rest.
+    authorization: Option<&'static str>,
     /// What it says when a challenge is started.
     retry_after: Option<String>,
     csr: String,
@@ -102,7 +105,7 @@ impl Authority {
             "order" => self.order(),
             "authorization" => json!({
                 "identifier": {"type": "dns", "value": "a.example"},
-                "status": if self.is_answered { "valid" } else { "pending" },
+                "status": self.authorization.unwrap_or(if self.is_answered { "valid" } else { "pending" }),
                 "challenges": self.challenges.clone().unwrap_or_else(|| json!([
                     {"type": "dns-persist-02", "url": "https://ca/none", "status": "pending"},
                     {"type": "http-01", "url": "https://ca/challenge/1", "status": "pending",

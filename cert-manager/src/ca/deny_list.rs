@@ -64,7 +64,8 @@ impl DenyList {
         self.len() == 0
     }
 
-    /// The list as text, to be kept: a line `SERIAL SECONDS` for each, in hexadecimal and since the Unix epoch.
+    /// The list as text, to be kept: how many there are, then a line `SERIAL SECONDS` for each, in hexadecimal and since the
+    /// Unix epoch, and `end`, without which a text that was cut would let in whom it no longer names.
     pub fn save(&self) -> String {
         let list = self.0.load();
         let mut lines: Vec<String> = list
@@ -75,7 +76,7 @@ impl DenyList {
             })
             .collect();
         lines.sort();
-        lines.concat()
+        format!("{}\n{}{END}\n", lines.len(), lines.concat())
     }
 
     /// Puts a saved list in the place of this one: what other nodes denied is refused here too.
@@ -90,11 +91,17 @@ impl DenyList {
             let serial = Serial::from_hex(serial)?;
             Some((serial, UNIX_EPOCH.checked_add(Duration::from_secs(seconds.parse().ok()?))?))
         };
-        let list = text.lines().map(line).collect::<Option<HashMap<_, _>>>();
-        self.0.store(Arc::new(list.ok_or_else(malformed)?));
+        let whole = text.strip_suffix('\n').and_then(|text| text.strip_suffix(END));
+        let (count, lines) = whole.and_then(|text| text.split_once('\n')).ok_or_else(malformed)?;
+        let list = lines.lines().map(line).collect::<Option<HashMap<_, _>>>();
+        let is_whole = |list: &HashMap<_, _>| Ok(list.len()) == count.parse();
+        self.0.store(Arc::new(list.filter(is_whole).ok_or_else(malformed)?));
         Ok(())
     }
 }
+
+/// After the last line.
+const END: &str = "end";
 
 impl fmt::Debug for DenyList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

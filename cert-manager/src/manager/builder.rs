@@ -157,7 +157,8 @@ impl Builder {
     /// # Errors
     ///
     /// If a name is refused, is wanted twice, or a certificate would carry none; if the default name is not among those wanted;
-    /// if there are names and no issuer. If nothing serves after each certificate was tried once: why the first failed.
+    /// if there are names and no issuer. If nothing serves after each certificate was tried once, by each issuer that may be asked
+    /// at once: why the first failed. Then nothing goes on in the background, and what was noted stays in the store.
     ///
     /// # Cancel safety
     ///

@@ -19,14 +19,16 @@ use crate::{
 /// A chain and a key in two files, which may be one and the same, and what was read from them.
 ///
 /// [`FilePair::poll`] looks at both, and at their contents if they seem to have changed or a minute has passed. A pair counts
-/// only if both parts parse and belong together, and only once it has stayed the same for two looks, so that a writer who
-/// replaces one file after the other is given the time.
+/// only if both parts parse and belong together, and one that has ended never takes the place of one that has not. What cannot
+/// be used is reported once it has stayed so for two looks, so that a writer who replaces one file after the other is given the time.
 #[derive(Debug)]
 pub(crate) struct FilePair {
     pub(crate) chain: PathBuf,
     pub(crate) key: PathBuf,
     /// What is served, by its contents.
     served: Option<[u8; 32]>,
+    /// When that ends.
+    ends: Option<SystemTime>,
     /// What was looked at last and cannot be used, or may be half written.
     doubtful: Option<[u8; 32]>,
     /// Whether somebody was told about what is doubtful.
@@ -56,8 +58,16 @@ struct Mark {
 
 impl FilePair {
     pub(crate) fn new(chain: PathBuf, key: PathBuf) -> Self {
-        let (served, doubtful, seen, last_read) = (None, None, None, None);
-        Self { chain, key, served, doubtful, is_reported: false, seen, last_read }
+        Self {
+            chain,
+            key,
+            served: None,
+            ends: None,
+            doubtful: None,
+            is_reported: false,
+            seen: None,
+            last_read: None,
+        }
     }
 
     pub(crate) fn poll(&mut self, now: SystemTime, provider: &CryptoProvider) -> Polled {
@@ -75,20 +85,32 @@ impl FilePair {
         self.last_read = Some(now);
         self.seen = marks;
         match self.read() {
-            Ok((chain, key)) => self.judge(&chain, &key, provider),
+            Ok((chain, key)) => self.judge(&chain, &key, provider, now),
             Err(error) => self.refuse([0; 32], error),
         }
     }
 
-    fn judge(&mut self, chain: &[u8], key: &[u8], provider: &CryptoProvider) -> Polled {
+    fn judge(
+        &mut self,
+        chain: &[u8],
+        key: &[u8],
+        provider: &CryptoProvider,
+        now: SystemTime,
+    ) -> Polled {
         let hash = hash(chain, key);
         if self.served == Some(hash) {
             self.doubtful = None;
             return Polled::Same;
         }
         match Certificate::from_pem_with_provider(chain, key, provider) {
+            Ok(certificate)
+                if certificate.is_expired(now) && self.ends.is_some_and(|ends| now <= ends) =>
+            {
+                self.refuse(hash, Kind::EndedPair.into())
+            }
             Ok(certificate) => {
                 self.served = Some(hash);
+                self.ends = Some(certificate.not_after());
                 self.doubtful = None;
                 Polled::Loaded(Box::new(certificate))
             }
@@ -237,6 +259,28 @@ mod tests {
         case.write("key.pem", two.key_pem().expose());
         assert_eq!(case.serial(), None);
         assert!(matches!(case.poll(), Polled::Refused(_)), "a new fault is news");
+    }
+
+    #[test]
+    fn a_pair_that_has_ended_does_not_take_the_place_of_one_that_has_not() {
+        let (one, two) = (issue(), issue());
+        let mut case = Case::new();
+        let week = Duration::from_secs(8 * 86_400);
+        case.write("chain.pem", &one.chain_pem());
+        case.write("key.pem", one.key_pem().expose());
+        case.serial();
+        let ca = PrivateCa::generate("Test CA", case.now + week).unwrap();
+        let names = ["a.jp".parse().unwrap()];
+        let newer = ca.issue(&names, Profile::server(), case.now + week).unwrap();
+        case.write("chain.pem", &newer.chain_pem());
+        case.write("key.pem", newer.key_pem().expose());
+        case.now += week;
+        assert!(case.serial().is_some(), "what has ended makes room");
+        case.write("chain.pem", &two.chain_pem());
+        case.write("key.pem", two.key_pem().expose());
+        assert_eq!(case.serial(), None);
+        let Polled::Refused(error) = case.poll() else { panic!("it says nothing") };
+        assert!(error.to_string().contains("has ended"), "{error}");
     }
 
     #[test]

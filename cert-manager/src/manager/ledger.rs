@@ -5,12 +5,12 @@ use crate::{
     error::{Error, Kind, StorageError},
     key::default_provider,
     manager::{
-        stored::{FailureLog, LastFailure, note_change},
+        stored::{FailureLog, LastFailure, note_change, read, write},
         worker::failures_key,
     },
     name::Name,
     record::{Record, Wish},
-    storage::{Key, Storage},
+    storage::{Key, Storage, Version},
 };
 
 /// The certificates in a store, for people and tools beside a running [`Manager`](crate::Manager): what there is, and wishes,
@@ -86,7 +86,8 @@ impl Ledger {
         Ok(all)
     }
 
-    /// Wishes that the certificate that carries `name` be renewed now. Says whether there is one.
+    /// Wishes that the certificate that carries `name` be renewed now, or, if there is none because attempts for it failed, that
+    /// the next one be made now. Says whether there is either. What an authority asked to wait for is waited for.
     ///
     /// # Errors
     ///
@@ -117,7 +118,9 @@ impl Ledger {
 
     async fn wish(&self, name: &str, wish: Wish) -> Result<bool, Error> {
         for _ in 0..ATTEMPTS {
-            let Some((key, _)) = self.find_record(name).await? else { return Ok(false) };
+            let Some((key, _)) = self.find_record(name).await? else {
+                return self.forgive_missing(name).await;
+            };
             let Some(entry) = self.storage.get(&key).await? else { continue };
             let Some(record) = Record::read(&key, &entry.value)? else { continue };
             if record.is_newer() {
@@ -128,11 +131,38 @@ impl Ledger {
                 Err(StorageError::Conflict) => {}
                 Err(error) => return Err(error.into()),
                 Ok(version) => {
+                    self.forgive(&failures_key(&key)?).await?;
                     return note_change(&*self.storage, &key, version).await.map(|()| true);
                 }
             }
         }
         Err(StorageError::Conflict.into())
+    }
+
+    /// Has the pauses after failures begin anew.
+    async fn forgive(&self, key: &Key) -> Result<(), Error> {
+        let Some((mut log, version)) = read::<FailureLog>(&*self.storage, key).await? else {
+            return Ok(());
+        };
+        log.forgive();
+        match write(&*self.storage, key, &log, Some(version)).await {
+            // Another one failed meanwhile, or none is left.
+            Ok(_) | Err(StorageError::Conflict) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same where there is no certificate.
+    async fn forgive_missing(&self, name: &str) -> Result<bool, Error> {
+        let name = name.parse::<Name>()?;
+        let failed = self.failed().await?;
+        let Some((key, _)) = failed.into_iter().find(|(_, it)| it.names.contains(&name)) else {
+            return Ok(false);
+        };
+        self.forgive(&key).await?;
+        let (_, object) = key.as_str().split_once('/').unwrap_or_default();
+        let certificate = format!("certificates/{object}").parse()?;
+        note_change(&*self.storage, &certificate, Version::new(0)).await.map(|()| true)
     }
 
     async fn find_record(&self, name: &str) -> Result<Option<(Key, Record)>, Error> {

@@ -31,7 +31,7 @@ use crate::{
 /// The handshake waits meanwhile, as a future: no thread is held. Known names never come here. For the others, in this order:
 ///
 /// 1. Names without a dot, addresses and what is no name are refused.
-/// 2. A name that was refused, or could not be issued, is refused for 10 minutes without a question, to everybody.
+/// 2. A name that was refused is refused for 10 minutes without a question, to everybody; one that could not be issued, for 1 minute.
 /// 3. 1,000 handshakes may wait at once, and 30 come at once from one network (24 bits of an IPv4 address, 48 of an IPv6
 ///    address), one more each 6 seconds.
 /// 4. You are asked, with the name and the client's address.

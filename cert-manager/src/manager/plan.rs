@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn failed(count: u32, last: SystemTime) -> Prospect {
-        let failures = Failures { count, last: Some(last), not_before: None };
+        let failures = Failures { count, last: Some(last), ..Failures::default() };
         Prospect { failures, ..Prospect::default() }
     }
 

@@ -49,6 +49,8 @@ struct Failed {
     last: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     not_before: Option<u64>,
+    #[serde(default)]
+    is_certain: bool,
 }
 
 impl FailureLog {
@@ -57,6 +59,7 @@ impl FailureLog {
             count: failed.count,
             last: Some(from_millis(failed.last)),
             not_before: failed.not_before.map(from_millis),
+            is_certain: failed.is_certain,
         })
     }
 
@@ -65,12 +68,20 @@ impl FailureLog {
             count: failures.count,
             last: failures.last.map_or(0, millis),
             not_before: failures.not_before.map(millis),
+            is_certain: failures.is_certain,
         };
         self.issuers.insert(issuer.to_owned(), failed);
     }
 
     pub(crate) fn count(&self) -> u32 {
         self.issuers.values().map(|failed| failed.count).sum()
+    }
+
+    /// Somebody has changed something: pauses of our own begin anew. What authorities asked for stays.
+    pub(crate) fn forgive(&mut self) {
+        for failed in self.issuers.values_mut() {
+            *failed = Failed { not_before: failed.not_before, ..Failed::default() };
+        }
     }
 
     /// Notes in words what failed, and when it is tried again.

@@ -89,8 +89,13 @@ impl<W: World> Worker<W> {
     /// Does what there is to do, and says when to look again.
     pub(crate) async fn work(&self, tracked: &mut Tracked) -> SystemTime {
         let done = self.try_work(tracked).await;
-        // What another node is at has not been tried yet.
-        tracked.is_tried |= done.is_err() || tracked.next.0 != NextStep::WaitForOtherNode;
+        // What another node is at has not been tried yet, and neither has the next issuer, if one is to be asked at once.
+        let now = self.world.now();
+        let goes_on = tracked.next.0 == NextStep::WaitForOtherNode
+            || (tracked.record.is_none()
+                && tracked.next.0 == NextStep::Order
+                && tracked.next.1 <= now);
+        tracked.is_tried |= done.is_err() || !goes_on;
         match done {
             Ok(wake_at) => {
                 // The store is back.

@@ -5,6 +5,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -67,6 +68,7 @@ impl DnsServer {
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let process = Command::new(line[0])
             .args(&line[1..])
+            .process_group(0)
             .env("PATH", format!("/usr/sbin:{}", std::env::var("PATH").unwrap_or_default()))
             .stdout(log.try_clone().unwrap())
             .stderr(Stdio::from(log))
@@ -121,7 +123,9 @@ impl DnsServer {
 
 impl Drop for DnsServer {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        // A wrapper may have the server as its child.
+        let group = format!("-{}", self.process.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.process.wait();
     }
 }

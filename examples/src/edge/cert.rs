@@ -192,7 +192,14 @@ impl Desk {
     }
 
     async fn renew(&self, name: &str, patience: Duration) -> anyhow::Result<ExitCode> {
-        let old = self.find(name).await?;
+        let old = match self.find(name).await {
+            Ok(old) => old,
+            Err(missing) => {
+                let is_tried = self.ledger.renew(name).await.unwrap_or_default();
+                let again = "another attempt begins now; `edge cert list` tells what comes of it";
+                return Err(if is_tried { missing.context(again) } else { missing });
+            }
+        };
         let asked_at = now();
         self.ledger.renew(&name_of(&old)).await.context("can't note the wish")?;
         let report = self.await_new(old, asked_at, patience, None).await?;

@@ -2,14 +2,14 @@
 
 use std::time::SystemTime;
 
-use super::{Expect, Order, State};
+use super::{Expect, Order, State, reason_of};
 use crate::{
     acme::{
         challenge::{Challenge, ChallengeKind},
         resource::{Authorization, Offer},
         session::{Goal, Session},
     },
-    failure::{Failure, FailureClass},
+    failure::{Failure, FailureClass, excerpt},
 };
 
 impl Order {
@@ -22,6 +22,10 @@ impl Order {
             self.state =
                 State::Send(Goal::read(url, "read an authorization"), Expect::Authorization);
             return Ok(());
+        }
+        if let Some(dead) = self.authorizations.iter().find(|it| DEAD.contains(&it.status.as_str()))
+        {
+            return Err(end_of(dead));
         }
         let pending: Vec<_> =
             self.authorizations.iter().filter(|it| it.status == "pending").collect();
@@ -94,3 +98,18 @@ fn is_token(token: &str) -> bool {
     (16..=256).contains(&token.len())
         && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
+
+/// Why an authorization that never becomes valid ends the order.
+fn end_of(dead: &Authorization) -> Failure {
+    let doing = "look at the authorizations";
+    if let Some(mut problem) = reason_of(dead) {
+        problem.clean();
+        let failure = Failure::new(FailureClass::Validation, doing);
+        return Failure { problem: Some(problem), ..failure };
+    }
+    let words = format!("an authorization is {}", excerpt(&dead.status));
+    Failure::because(FailureClass::OrderGone, doing, words)
+}
+
+/// They never become valid again (RFC 8555 section 7.1.6).
+const DEAD: [&str; 4] = ["invalid", "deactivated", "expired", "revoked"];

@@ -20,8 +20,6 @@ use crate::{
 pub(crate) struct Known {
     /// As last read or written.
     pub(super) hold: Option<Hold>,
-    /// How many certificates in a row it refused by rate limits.
-    refused: u32,
 }
 
 impl<W: World> Worker<W> {
@@ -78,12 +76,6 @@ impl<W: World> Worker<W> {
             Err(error) => return Err(error.into()),
         }
         Ok(())
-    }
-
-    pub(super) fn count_refusals(&self, issuer: usize, is_refused: bool) -> u32 {
-        let known = &mut self.known()[issuer];
-        known.refused = if is_refused { known.refused.saturating_add(1) } else { 0 };
-        known.refused
     }
 }
 

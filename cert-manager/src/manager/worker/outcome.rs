@@ -37,7 +37,6 @@ impl<W: World> Worker<W> {
             // Nothing that an issuer has checked should come here.
             return self.note_failure(tracked, issuer, &error).await;
         }
-        self.count_refusals(issuer, false);
         tracked.last_error = None;
         tracked.ask_again_at = None;
         self.teller.tell(Event::Issued {
@@ -114,10 +113,8 @@ impl<W: World> Worker<W> {
         let class = failure.map_or(FailureClass::Request, |failure| failure.class);
         let not_before = failure.and_then(|failure| failure.not_before);
         let is_refused = class == FailureClass::Hold
-            && !failure.is_some_and(|failure| is_about(failure, &tracked.texts));
-        let is_about_all = matches!(class, FailureClass::Network | FailureClass::Trouble)
-            || self.count_refusals(issuer, is_refused) >= REFUSALS;
-        if is_about_all {
+            && !failure.is_some_and(|failure| failure.is_about(&tracked.texts));
+        if is_refused || matches!(class, FailureClass::Network | FailureClass::Trouble) {
             self.hold(issuer, not_before).await?;
         }
         if !matches!(class, FailureClass::Network | FailureClass::Trouble) {
@@ -163,22 +160,15 @@ fn ends_sooner(tracked: &Tracked, record: &Record, cause: Cause, now: SystemTime
     is_renewal && old.wish().is_none() && now <= end && record.leaf().not_after < end
 }
 
-/// Whether an authority's refusal names what was ordered, or a domain above it: then it is not about the account, and
-/// others are not concerned.
-fn is_about(failure: &Failure, names: &[String]) -> bool {
-    let Some(problem) = &failure.problem else { return false };
-    let said = problem.to_string();
-    let domains = names.iter().flat_map(|name| {
-        let name = name.trim_start_matches("*.");
-        std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, parent)| parent))
-    });
-    // One label is a word like others.
-    domains.filter(|domain| domain.contains(['.', ':'])).any(|domain| said.contains(domain))
-}
-
 /// What an issuer signed is not what anybody wants.
 fn unwanted(words: &str) -> Failure {
     Failure::because(FailureClass::Certificate, "use the certificate", words)
+}
+
+/// Whether the same request would fail in the same way, until somebody changes something.
+fn is_certain(class: FailureClass) -> bool {
+    use FailureClass::{Account, Certificate, Rejected, Request};
+    matches!(class, Account | Certificate | Rejected | Request)
 }
 
 /// What to remember of one more failure that is about this certificate.
@@ -190,19 +180,24 @@ fn failures_after(
 ) -> Failures {
     // An order that is gone says nothing about the next one.
     let failures = if class == FailureClass::OrderGone {
-        Failures { count: before.count.max(1), last: Some(now), not_before: None }
+        Failures { count: before.count.max(1), last: Some(now), ..Failures::default() }
     } else {
         before.and_one(now)
     };
-    // Let's Encrypt gives back one failed validation each twelve minutes, however urgent it is.
-    let own = (class == FailureClass::Validation && failures.count >= FREE_VALIDATIONS)
-        .then_some(now + VALIDATION_PAUSE);
-    failures.not_before(not_before.max(own))
+    // Let's Encrypt gives back one failed validation each twelve minutes, however urgent it is, and pauses a name after more
+    // than a thousand in a row.
+    let pause = match (class, failures.count) {
+        (FailureClass::Validation, MANY_VALIDATIONS..) => Some(LONG_VALIDATION_PAUSE),
+        (FailureClass::Validation, FREE_VALIDATIONS..) => Some(VALIDATION_PAUSE),
+        _ => None,
+    };
+    let failures = failures.not_before(not_before.max(pause.map(|pause| now + pause)));
+    Failures { is_certain: is_certain(class), ..failures }
 }
 
 const DUE_AT_ONCE: &str = "it was due for renewal as soon as it came: is this machine's clock right, and does its \
     authority's own certificate last long enough?";
-/// Refusals by rate limit, of as many certificates, that are about the account.
-const REFUSALS: u32 = 3;
 const FREE_VALIDATIONS: u32 = 3;
+const MANY_VALIDATIONS: u32 = 10;
+const LONG_VALIDATION_PAUSE: Duration = Duration::from_secs(3600);
 const VALIDATION_PAUSE: Duration = Duration::from_secs(12 * 60);
