@@ -104,6 +104,18 @@ async fn pages_of_html_and_nothing_at_all_are_trouble_and_pass() {
     }
 }
 
+/// Pebble, for one, fails where the same key comes twice at once.
+#[tokio::test]
+async fn of_many_orders_at_once_one_opens_the_account() {
+    let case = Case::new().await;
+    let names: Vec<Name> = (0..16).map(|at| format!("n{at}.example").parse().unwrap()).collect();
+    let orders = names.iter().map(|name| case.acme.obtain(std::slice::from_ref(name)));
+    for done in futures_util::future::join_all(orders).await {
+        done.unwrap();
+    }
+    assert_eq!((case.ca.asked("account"), case.ca.paid()), (1, 16));
+}
+
 /// Each form of `Retry-After`, on what means "not now". A date counts from the answer's own.
 #[tokio::test]
 async fn each_form_of_retry_after_is_heeded() {

@@ -137,6 +137,7 @@ impl Builder {
             solvers,
             provider,
             session: Mutex::new(None),
+            opening: tokio::sync::Mutex::new(()),
         })
     }
 }

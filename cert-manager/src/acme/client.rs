@@ -64,6 +64,8 @@ pub struct Acme {
     pub(super) connection: Connection,
     pub(super) provider: Arc<CryptoProvider>,
     pub(super) session: Mutex<Option<Session>>,
+    /// Held by whoever opens the account.
+    pub(super) opening: tokio::sync::Mutex<()>,
 }
 
 impl Acme {
@@ -237,7 +239,7 @@ impl Acme {
     }
 
     async fn drive(&self, order: &mut Order, kept: &mut Kept<'_>) -> Result<Certificate, Error> {
-        self.restore_account().await?;
+        self.open_account().await?;
         // Not the clock on the wall: it may be set back meanwhile.
         let (mut waited, mut over) = (Duration::ZERO, SystemTime::UNIX_EPOCH);
         loop {
@@ -338,7 +340,7 @@ impl Acme {
 
     /// Reaches one goal outside of an order.
     async fn reach(&self, goal: &Goal) -> Result<Vec<u8>, Error> {
-        self.restore_account().await?;
+        self.open_account().await?;
         match self.reach_with_known_key(goal).await {
             Err(error) if self.takes_stored_key(&error).await? => {
                 self.reach_with_known_key(goal).await

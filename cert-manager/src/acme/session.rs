@@ -465,7 +465,7 @@ fn unusable(error: &Error, doing: &'static str) -> Failure {
     Failure::because(FailureClass::Account, doing, error.to_string())
 }
 
-const OPEN_ACCOUNT: &str = "open an account";
+pub(crate) const OPEN_ACCOUNT: &str = "open an account";
 const DIRECTORY_LIFE: Duration = Duration::from_secs(86_400);
 /// Authorities date certificates back by an hour.
 const MOST_SKEW: Duration = Duration::from_secs(3600);

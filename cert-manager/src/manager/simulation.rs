@@ -403,7 +403,9 @@ impl Authority {
         let bits = self.below(u64::from(longest.ilog2()) + 1);
         let until = now + Duration::from_secs((1 + self.below(1 << (bits + 1))).min(longest));
         self.customers.entry(name.to_owned()).or_default().not_before = Some((now, until));
-        let problem = Problem { kind: "rateLimited".to_owned(), ..Problem::default() };
+        let kind = "rateLimited".to_owned();
+        let detail = format!("too many certificates for {name}");
+        let problem = Problem { kind, detail, ..Problem::default() };
         let failure = Failure::new(FailureClass::Hold, "order a certificate");
         self.with_wish(Failure { problem: Some(problem), ..failure }, until)
     }

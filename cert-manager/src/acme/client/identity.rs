@@ -1,11 +1,11 @@
 //! Who the account is: its key, its URL, and what the store and other nodes know of them.
 
-use super::Acme;
+use super::{Acme, now};
 use crate::{
     acme::{
         account::AccountKey,
         journal::StoredAccount,
-        session::{Goal, Session, To},
+        session::{Call, Goal, OPEN_ACCOUNT, Session, To},
     },
     error::Error,
     failure::Failure,
@@ -36,6 +36,27 @@ impl Acme {
             Ok(StoredAccount::of(session))
         })?;
         self.journal.keep_account(stored).await
+    }
+
+    /// Opens the account, if it is not open. Of many that need it one does so: authorities may not take the same key twice at once.
+    pub(super) async fn open_account(&self) -> Result<(), Error> {
+        self.restore_account().await?;
+        let is_open = || self.with_session(|session| Ok(session.account().is_some()));
+        if is_open()? {
+            return Ok(());
+        }
+        let _turn = self.opening.lock().await;
+        let goal = Goal { to: To::Account, payload: String::new(), doing: OPEN_ACCOUNT };
+        let mut call = Call::default();
+        while !is_open()? {
+            let request =
+                self.with_session(|session| Ok(session.request(&mut call, &goal, now())?))?;
+            let response = self.connection.send(request).await?;
+            let had = self.identity();
+            self.with_session(|session| Ok(session.handle(&mut call, &goal, response, now())?))?;
+            self.keep_account_if_new(&had).await?;
+        }
+        Ok(())
     }
 
     /// Takes the account out of the store, or makes a key for a new one and stores it.
