@@ -21,7 +21,7 @@ use std::{
 use cert_manager::{
     DirectoryStore, Manager, NameError, PrivateCa,
     lifecycle::Health,
-    manager::{Event, NextStep},
+    manager::{Builder, Event, NextStep},
     storage::{Entry, Found, Key, MemoryStore, Storage, Version, Work},
 };
 use faults::{Clock, Faulty};
@@ -36,6 +36,12 @@ fn ca() -> Arc<PrivateCa> {
 
 fn serial(manager: &Manager, name: &str) -> String {
     manager.resolver().get(Some(name)).unwrap().serial().to_string()
+}
+
+/// For `a.jp`.
+fn one_name(issuer: &Faulty, store: &Arc<MemoryStore>, clock: &Clock) -> Builder {
+    let builder = Manager::builder().issuer(issuer.clone()).storage(Arc::clone(store));
+    builder.name("a.jp").clock(clock.read())
 }
 
 /// Until so many names serve.
@@ -64,7 +70,7 @@ async fn each_kind_of_broken_pem_in_a_store_is_set_aside_told_and_replaced() {
     let names: Vec<_> = (0..=broken.len()).map(|at| format!("n{at}.example")).collect();
     let describe = || {
         let builder = Manager::builder().issuer(issuer.clone()).storage(store.clone()).clock(start);
-        names.iter().fold(builder, cert_manager::manager::Builder::name)
+        names.iter().fold(builder, Builder::name)
     };
     let manager = describe().start().await.unwrap();
     serving(&manager, names.len()).await;
@@ -124,10 +130,7 @@ async fn what_is_set_aside_while_it_runs_is_told_by_an_event() {
 #[tokio::test(start_paused = true)]
 async fn an_expired_chain_in_the_store_is_replaced_at_once() {
     let (clock, store, issuer) = (Clock::new(), Arc::new(MemoryStore::new()), Faulty::new(ca()));
-    let describe = || {
-        let builder = Manager::builder().issuer(issuer.clone()).storage(store.clone());
-        builder.name("a.jp").clock(clock.read())
-    };
+    let describe = || one_name(&issuer, &store, &clock);
     let manager = describe().start().await.unwrap();
     let before = serial(&manager, "a.jp");
     manager.shutdown().await;
@@ -141,10 +144,7 @@ async fn an_expired_chain_in_the_store_is_replaced_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_a_year_slow_at_the_start_orders_nothing() {
     let (clock, store, issuer) = (Clock::new(), Arc::new(MemoryStore::new()), Faulty::new(ca()));
-    let describe = || {
-        let builder = Manager::builder().issuer(issuer.clone()).storage(store.clone());
-        builder.name("a.jp").clock(clock.read())
-    };
+    let describe = || one_name(&issuer, &store, &clock);
     let manager = describe().start().await.unwrap();
     let before = serial(&manager, "a.jp");
     manager.shutdown().await;
@@ -172,10 +172,7 @@ async fn stored(store: &MemoryStore) -> serde_json::Value {
 #[tokio::test(start_paused = true)]
 async fn what_a_later_version_wrote_is_served_and_left_as_it_is() {
     let (clock, store, issuer) = (Clock::new(), Arc::new(MemoryStore::new()), Faulty::new(ca()));
-    let describe = || {
-        let builder = Manager::builder().issuer(issuer.clone()).storage(store.clone());
-        builder.name("a.jp").clock(clock.read())
-    };
+    let describe = || one_name(&issuer, &store, &clock);
     let manager = describe().start().await.unwrap();
     let before = serial(&manager, "a.jp");
     manager.shutdown().await;

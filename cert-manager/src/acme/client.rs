@@ -340,7 +340,6 @@ impl Acme {
 
     /// Reaches one goal outside of an order.
     async fn reach(&self, goal: &Goal) -> Result<Vec<u8>, Error> {
-        self.open_account().await?;
         match self.reach_with_known_key(goal).await {
             Err(error) if self.takes_stored_key(&error).await? => {
                 self.reach_with_known_key(goal).await
@@ -350,19 +349,24 @@ impl Acme {
     }
 
     async fn reach_with_known_key(&self, goal: &Goal) -> Result<Vec<u8>, Error> {
+        self.open_account().await?;
         let mut call = Call::default();
         loop {
-            let request =
-                self.with_session(|session| Ok(session.request(&mut call, goal, now())?))?;
-            let response = self.connection.send(request).await?;
-            let had = self.identity();
-            let handled = self
-                .with_session(|session| Ok(session.handle(&mut call, goal, response, now())?))?;
-            self.keep_account_if_new(&had).await?;
-            if let Handled::Answer(answer) = handled {
+            if let Handled::Answer(answer) = self.step(&mut call, goal).await? {
                 return Ok(answer.body);
             }
         }
+    }
+
+    /// Sends what comes next on the way to a goal, and takes the answer.
+    async fn step(&self, call: &mut Call, goal: &Goal) -> Result<Handled, Error> {
+        let request = self.with_session(|session| Ok(session.request(call, goal, now())?))?;
+        let response = self.connection.send(request).await?;
+        let had = self.identity();
+        let handled =
+            self.with_session(|session| Ok(session.handle(call, goal, response, now())?))?;
+        self.keep_account_if_new(&had).await?;
+        Ok(handled)
     }
 
     fn new_attempt(&self, names: &[String], replaces: Option<String>) -> Result<Attempt, Error> {

@@ -235,13 +235,13 @@ impl Session {
             return Ok(Handled::Continue);
         }
         call.refused_nonces = 0;
-        let is_about_all = !matches!(goal.to, To::Url(_) | To::NewOrder) || sent != Sent::Goal;
-        let is_resource = matches!(goal.to, To::Url(_)) && sent == Sent::Goal;
-        if !is_resource && matches!(response.status, 404 | 410) {
+        let is_goal = |to: fn(&To) -> bool| sent == Sent::Goal && to(&goal.to);
+        if matches!(response.status, 404 | 410) && !is_goal(|to| matches!(to, To::Url(_))) {
             // Authorities move house: what they offer, and where, is read again.
             self.directory = None;
         }
-        if is_about_all && failure.class == FailureClass::Hold {
+        // Whether a refused order is about everybody, the order knows.
+        if failure.class == FailureClass::Hold && sent != Sent::Goal {
             self.hold(&failure);
         }
         Err(failure)
@@ -254,16 +254,19 @@ impl Session {
         }
     }
 
-    /// Others may have been told to wait while this one was on its way. What was ordered goes on.
+    /// Others may have been told to wait while this one was on its way. What was ordered goes on, and what has nothing to do with
+    /// orders, such as to revoke a certificate, waits for an authority in trouble only.
     fn check_hold(&mut self, goal: &Goal, now: SystemTime) -> Result<(), Failure> {
         let ends = self.hold.as_ref().and_then(|failure| failure.not_before);
         if !ends.is_some_and(|ends| is_to_be_waited_for(ends, now)) {
             self.hold = None;
         }
-        match &self.hold {
-            Some(failure) if !matches!(goal.to, To::Url(_)) => Err(failure.clone()),
-            _ => Ok(()),
-        }
+        let is_new = goal.to == To::NewOrder || self.account.is_none();
+        let concerns = |failure: &Failure| match goal.to {
+            To::Url(_) => false,
+            _ => is_new || failure.class == FailureClass::Trouble,
+        };
+        self.hold.clone().filter(concerns).map_or(Ok(()), Err)
     }
 
     /// By a wrong clock a certificate is not valid when it comes, and is paid for in vain.
@@ -273,7 +276,7 @@ impl Session {
             return Ok(());
         }
         // Whether it was set right shows when the directory is read again.
-        self.directory = None;
+        (self.directory, self.skew) = (None, Skew::default());
         let side = if is_behind { "behind" } else { "ahead of" };
         let minutes = by.as_secs() / 60;
         let text = format!(

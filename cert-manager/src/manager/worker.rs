@@ -104,7 +104,6 @@ impl<W: World> Worker<W> {
             }
             Err(error) => {
                 self.teller.note_store_failure();
-                let now = self.world.now();
                 let wake_at = now + STORE_PAUSE;
                 tracing::warn!(names = ?tracked.names, error = chain(&error), "the store failed");
                 tracked.last_error = Some(LastError::new(&error, None, now));

@@ -196,7 +196,7 @@ impl Desk {
             Ok(old) => old,
             Err(missing) => {
                 let is_tried = self.ledger.renew(name).await.unwrap_or_default();
-                let again = "another attempt begins now; `edge cert list` tells what comes of it";
+                let again = "a running edge tries again as soon as the authority allows; see `edge cert list`";
                 return Err(if is_tried { missing.context(again) } else { missing });
             }
         };

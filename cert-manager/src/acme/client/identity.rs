@@ -1,6 +1,6 @@
 //! Who the account is: its key, its URL, and what the store and other nodes know of them.
 
-use super::{Acme, now};
+use super::Acme;
 use crate::{
     acme::{
         account::AccountKey,
@@ -49,12 +49,7 @@ impl Acme {
         let goal = Goal { to: To::Account, payload: String::new(), doing: OPEN_ACCOUNT };
         let mut call = Call::default();
         while !is_open()? {
-            let request =
-                self.with_session(|session| Ok(session.request(&mut call, &goal, now())?))?;
-            let response = self.connection.send(request).await?;
-            let had = self.identity();
-            self.with_session(|session| Ok(session.handle(&mut call, &goal, response, now())?))?;
-            self.keep_account_if_new(&had).await?;
+            self.step(&mut call, &goal).await?;
         }
         Ok(())
     }
